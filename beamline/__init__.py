@@ -1,0 +1,30 @@
+"""The common ground of redoxlight: data model, files, provenance, channels, recipes, command.
+
+It knows no technique; `rixs`, `xrd` and `xas` build on it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beamline._lazy import attach
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "read": "beamline.readers.registry:read",
+        "save": "beamline.store:save",
+        "open": "beamline.store:open_result",
+        "process": "beamline.processing:process",
+        "validate": "beamline.model:validate",
+    },
+)
+
+if TYPE_CHECKING:
+    from beamline.model import validate as validate
+    from beamline.processing import process as process
+    from beamline.readers.registry import read as read
+    from beamline.store import open_result as open
+    from beamline.store import save as save

@@ -1,0 +1,52 @@
+"""How the common ground finds the techniques without importing them.
+
+A technique (rixs, xrd, xas) registers one `Technique` under the entry point ``redoxlight.techniques``. It
+names its parts as ``"module:attribute"``, so that the command can list what exists without loading any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+
+from beamline._lazy import resolve as resolve
+
+
+@dataclass(frozen=True)
+class Technique:
+    """What a technique contributes to the common ground.
+
+    Attributes
+    ----------
+    name
+        Name of its tables in ``beamtime.toml``: ``[xrd.<measurement>]``.
+    title
+        What people call it.
+    measurement
+        ``"module:Class"`` of the pydantic model of one measurement table.
+    recipe
+        ``"module:function"``: ``(name, measurement, folder) -> beamline.recipe.Recipe``.
+    template
+        ``"module:TEXT"``: the commented table `redoxlight init` writes.
+    figures
+        Kind of result to ``"module:function"``: ``(dataset) -> matplotlib Figure``.
+    commands
+        Command to ``"module:function"``, a function typer can turn into a command.
+    """
+
+    name: str
+    title: str
+    measurement: str
+    recipe: str
+    template: str
+    figures: Mapping[str, str] = field(default_factory=dict)
+    commands: Mapping[str, str] = field(default_factory=dict)
+
+
+@cache
+def techniques() -> dict[str, Technique]:
+    """Return the installed techniques by name."""
+    found = (entry.load() for entry in entry_points(group="redoxlight.techniques"))
+    return {technique.name: technique for technique in sorted(found, key=lambda t: t.name)}
