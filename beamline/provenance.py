@@ -107,10 +107,10 @@ def record(result: R, name: str, arguments: Mapping[str, Any]) -> R:
         else:
             entry["parameters"][key] = _plain(value)
     if isinstance(result, xr.Dataset):
-        return cast(R, _with_history(result, [*steps, entry]))
+        return cast(R, with_history(result, [*steps, entry]))
     if isinstance(result, xr.DataTree):
         leaves = {
-            node.path: _with_history(node.to_dataset(), [*steps, {**entry, "leaf": node.path}])
+            node.path: with_history(node.to_dataset(), [*steps, {**entry, "leaf": node.path}])
             for node in result.leaves
         }
         return cast(R, xr.DataTree.from_dict(leaves, name=result.name))
@@ -135,12 +135,12 @@ def record_read(
         "files": [{"name": file.name, "sha256": file_hash(file), **part} for file in files],
     }
     if isinstance(result, xr.Dataset):
-        return cast(R, _with_history(result, [entry]))
+        return cast(R, with_history(result, [entry]))
     assert isinstance(result, xr.DataTree)  # noqa: S101 - readers return one of the two
     return cast(
         R,
         xr.DataTree.from_dict(
-            {n.path: _with_history(n.to_dataset(), [{**entry, "leaf": n.path}]) for n in result.leaves},
+            {n.path: with_history(n.to_dataset(), [{**entry, "leaf": n.path}]) for n in result.leaves},
             name=result.name,
         ),
     )
@@ -216,7 +216,8 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _with_history(ds: xr.Dataset, steps: Iterable[dict[str, Any]]) -> xr.Dataset:
+def with_history(ds: xr.Dataset, steps: Iterable[dict[str, Any]]) -> xr.Dataset:
+    """Return `ds` with these steps as its history; new ones get their ids, repeated ones stand once."""
     chain = _unique(step if "id" in step else _identified(step) for step in steps)
     return ds.assign_attrs(history=json.dumps(chain, ensure_ascii=False))
 
