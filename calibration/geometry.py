@@ -148,6 +148,34 @@ class Geometry(Calibration):
             path, {**values, "pixel_size": pixel_size, "shape": shape, "orientation": orientation}
         )
 
+    @classmethod
+    def from_pyfai(cls, integrator: AzimuthalIntegrator) -> Geometry:
+        """Return the geometry of a pyFAI object.
+
+        Raises
+        ------
+        CalibrationError
+            It has no wavelength, or its detector is not a flat regular grid.
+        """
+        detector = integrator.detector
+        if not (detector.uniform_pixel and detector.IS_FLAT and detector.pixel1):
+            raise CalibrationError("pyFAI geometry", "is not that of a flat regular grid of pixels")
+        if integrator.wavelength is None:
+            raise CalibrationError("pyFAI geometry", "has no wavelength", "set its wavelength in m")
+        shape = detector.shape or detector.max_shape
+        return cls(
+            distance=float(integrator.dist),
+            poni1=float(integrator.poni1),
+            poni2=float(integrator.poni2),
+            rot1=float(integrator.rot1),
+            rot2=float(integrator.rot2),
+            rot3=float(integrator.rot3),
+            wavelength=float(integrator.wavelength) * 1e10,
+            pixel_size=(float(detector.pixel1), float(detector.pixel2)),
+            shape=(int(shape[0]), int(shape[1])) if shape else None,
+            orientation=int(detector.orientation),
+        )
+
     @property
     def center(self) -> tuple[float, float]:
         """Point where the beam meets the detector: (x, y) in px, counted as `orientation` says.
