@@ -49,6 +49,7 @@ def integrate(
         error_model=error_model,  # type: ignore[arg-type]  # as above
     )
     # One image at a time: a series of frames is larger than the memory.
-    patterns = [integrator(beamline.read(image, kind="images")) for image in images]
+    frames = (beamline.read(image, kind="images") for image in images)
+    patterns = [integrator(frame) for frame in frames]  # type: ignore[arg-type]  # images are no tree
     beamline.save(concatenate(patterns, [str(image) for image in images]), output)
     return output

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration.geometry import Geometry
-from xrd import simulate
+from xrd.simulate import CEO2, Profile, powder_frames, write_frames
 
 _GEOMETRY = Geometry(
     distance=0.3,
@@ -56,13 +56,13 @@ def run(folder: str | os.PathLike[str]) -> Path:
         A file cannot be written.
     """
     heating = 1 + _EXPANSION * np.linspace(0.0, 700.0, 8)
-    cells = [(*(edge * stretch for edge in simulate.CEO2.cell[:3]), 90.0, 90.0, 90.0) for stretch in heating]
-    images, truth = simulate.powder_frames(
+    cells = [(*(edge * stretch for edge in CEO2.cell[:3]), 90.0, 90.0, 90.0) for stretch in heating]
+    images, truth = powder_frames(
         _GEOMETRY,
         cells=cells,
-        profile=simulate.Profile(W=0.05**2, X=0.02),
+        profile=Profile(W=0.05**2, X=0.02),
         beam_stop=0.8,
         gain=_GAIN,
         seed=2022,
     )
-    return simulate.write_frames(folder, images, _GEOMETRY, truth, _CONFIGURATION, stem="ceria")
+    return write_frames(folder, images, _GEOMETRY, truth, _CONFIGURATION, stem="ceria")

@@ -33,8 +33,9 @@ class XrdMeasurement(MeasurementConfig):
     )
     orientation: Literal[1, 2, 3, 4] | None = Field(
         default=None,
-        description="Which way round the program that wrote the geometry held the image: 3 as stored (pyFAI), "
-        "2 flipped vertically (Dioptas), 4 horizontally, 1 both. Needed where the file does not say.",
+        description="Which way round the program that wrote the geometry held the image: 3 as stored "
+        "(pyFAI), 2 flipped vertically (Dioptas), 4 horizontally, 1 both. Needed where the file does not "
+        "say.",
     )
     pixel_size: tuple[float, float] | None = Field(
         default=None, description="Size of a pixel along (y, x) in m; needed for an .imctrl."
@@ -53,7 +54,8 @@ class XrdMeasurement(MeasurementConfig):
     )
     polarization: float | Literal[False] = Field(
         default=0.99,
-        description="Polarisation factor of the beam, 1 for a horizontal electric field; false: no correction.",
+        description="Polarisation factor of the beam, 1 for a horizontal electric field; false: not "
+        "corrected.",
     )
     solid_angle: bool = Field(default=True, description="Whether to correct for the solid angle of pixels.")
     two_theta_range: tuple[float, float] | None = Field(
