@@ -298,7 +298,7 @@ def _rings(
         raise ConfigError("cells", f"{tuple(cell)} cannot reflect this wavelength")
     strength = _structure_factor_squared(crystal, hkl, inverse_d, wavelength)
     area = strength / (sine**2 * np.sqrt(1 - sine**2)) / _volume(cell) ** 2
-    summed: NDArray[np.float64] = np.bincount(families, weights=area)
+    summed = np.asarray(np.bincount(families, weights=area), dtype=np.float64)
     return np.asarray(np.degrees(2 * np.arcsin(sine[first]))), summed
 
 
