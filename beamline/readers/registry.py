@@ -23,7 +23,12 @@ from beamline.errors import ConfigError, DataFileError, RedoxlightError
 if TYPE_CHECKING:
     import xarray as xr
 
-FORMATS: tuple[str, ...] = ()
+FORMATS: tuple[str, ...] = (
+    "beamline.readers.tiff:FORMAT",
+    "beamline.readers.edf:FORMAT",
+    "beamline.readers.fabio_images:FORMAT",
+    "beamline.readers.patterns:FORMAT",
+)
 """Our own formats, ``"module:attribute"``, the most certain first."""
 
 HEAD = 4096
@@ -154,7 +159,9 @@ def concatenate(parts: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset
             if dim == "frame":
                 continue
             if part.sizes.get(dim) != size:
-                raise DataFileError(name, f"has {part.sizes.get(dim)} along {dim!r}, the first file has {size}")
+                raise DataFileError(
+                    name, f"has {part.sizes.get(dim)} along {dim!r}, the first file has {size}"
+                )
             if dim in first.coords and not np.array_equal(part[dim].values, first[dim].values):
                 raise DataFileError(name, f"has another axis {dim!r} than the first file")
     whole = xr.concat(
