@@ -28,6 +28,10 @@ FORMATS: tuple[str, ...] = (
     "beamline.readers.als_irixs:SPECTRA",
     "beamline.readers.als_irixs:EXPOSURE",
     "beamline.readers.sigscan:FORMAT",
+    "beamline.readers.tiff:FORMAT",
+    "beamline.readers.edf:FORMAT",
+    "beamline.readers.fabio_images:FORMAT",
+    "beamline.readers.patterns:FORMAT",
 )
 """Our own formats, ``"module:attribute"``, the most certain first."""
 
