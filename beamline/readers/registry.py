@@ -154,7 +154,9 @@ def concatenate(parts: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset
             if dim == "frame":
                 continue
             if part.sizes.get(dim) != size:
-                raise DataFileError(name, f"has {part.sizes.get(dim)} along {dim!r}, the first file has {size}")
+                raise DataFileError(
+                    name, f"has {part.sizes.get(dim)} along {dim!r}, the first file has {size}"
+                )
             if dim in first.coords and not np.array_equal(part[dim].values, first[dim].values):
                 raise DataFileError(name, f"has another axis {dim!r} than the first file")
     whole = xr.concat(
