@@ -83,6 +83,7 @@ def step(name: str, returns: str | None = None) -> Callable[[Callable[P, R]], Ca
             finally:
                 _inside_a_step.reset(token)
 
+        recorded.__dict__["step"] = name
         return recorded
 
     return decorate
@@ -105,7 +106,7 @@ def record(result: R, name: str, arguments: Mapping[str, Any]) -> R:
         elif _is_array(value):
             entry.setdefault("inputs", {})[key] = [_array_id(value)]
         else:
-            entry["parameters"][key] = _plain(value)
+            entry["parameters"][key] = plain(value)
     if isinstance(result, xr.Dataset):
         return cast(R, with_history(result, [*steps, entry]))
     if isinstance(result, xr.DataTree):
@@ -131,7 +132,7 @@ def record_read(
     entry = {
         "step": "beamline.read",
         "version": __version__,
-        "parameters": {key: _plain(value) for key, value in parameters.items()},
+        "parameters": {key: plain(value) for key, value in parameters.items()},
         "files": [{"name": file.name, "sha256": file_hash(file), **part} for file in files],
     }
     if isinstance(result, xr.Dataset):
@@ -280,7 +281,7 @@ def _array_id(array: np.ndarray[Any, Any]) -> str:
     return f"values:{hashlib.sha256(header + content).hexdigest()[:16]}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a parameter as plain JSON.
 
     Raises
@@ -304,7 +305,7 @@ def _plain(value: Any) -> Any:
     if _is_array(value):
         return {"array": _array_id(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+        return [plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
     raise TypeError(f"a parameter of type {type(value).__name__} cannot be written into a history")
