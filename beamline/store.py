@@ -13,8 +13,7 @@ What comes back from `open_result` is what was saved, except for this normalisat
   empty, long and mixed lists, and integers beyond 64 bits become JSON text;
 * text becomes numpy text of the width it needs; times and durations are in ns; byte order is the machine's;
 * encodings (how the data were stored before) and the name of a tree are dropped, as are the attributes
-  `FILE_ATTRIBUTES`, which belong to the file;
-* the coordinates leaves inherit in a tree stand in each leaf.
+  `FILE_ATTRIBUTES`, which belong to the file.
 
 A complex variable ``x`` is stored as ``x_re`` and ``x_im`` and put together again when opened. Integer images
 are compressed without loss (gzip and shuffle, one frame per chunk), everything else is stored as it is.
@@ -25,6 +24,7 @@ a disk that fills up under it.
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -96,7 +96,8 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> None
 def open_result(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
     """Read a result that `save` wrote.
 
-    The file is read into memory and closed; it is never locked.
+    The file is read into memory whole, as it is at one moment, and closed; it is never locked, and whether
+    other programs, or this one, have it open does not matter.
 
     Parameters
     ----------
@@ -115,11 +116,11 @@ def open_result(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
     """
     file, group = split(path)
     try:
-        open(file, "rb").close()
+        image = file.read_bytes()
     except OSError as error:
         raise DataFileError(file, error.strerror or "cannot be read", "check the path") from error
     try:
-        return _read(file, group)
+        return _read(image, file, group)
     except DataFileError:
         raise
     except MemoryError as error:
@@ -175,16 +176,15 @@ def plain_attributes(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     return plain
 
 
-def _read(file: Path, group: str) -> xr.Dataset | xr.DataTree:
+def _read(image: bytes, file: Path, group: str) -> xr.Dataset | xr.DataTree:
     import xarray as xr
 
     options: dict[str, Any] = {
         "engine": "h5netcdf",
         "decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False, decode_via_dtype=True),
         "phony_dims": "access",
-        "driver_kwds": {"locking": False},
     }
-    with xr.open_datatree(file, **options) as whole:
+    with xr.open_datatree(io.BytesIO(image), **options) as whole:
         try:
             tree = whole[group] if group != "/" else whole
         except KeyError:
@@ -339,7 +339,7 @@ def _plain_array(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return values
     if kind in "Mm":
         exact = values.astype(f"{kind}8[ns]")
-        if not bool(((exact == values) | np.isnat(values)).all()):
+        if not bool(((exact.astype(values.dtype) == values) | np.isnat(values)).all()):
             raise ValueError("it holds times that do not fit into ns")
         return exact
     if kind in "SV" or (kind == "f" and values.dtype.itemsize > 8) or values.dtype.itemsize > 16:
