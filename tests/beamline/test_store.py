@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import beamline
-from beamline import model, provenance, store
+from beamline import model, provenance
 from beamline.errors import DataFileError, SchemaError
+from beamline.plain import plain_attributes
 from tests.beamline.examples import channels, experiment, images, patterns
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -67,9 +68,9 @@ def datasets(draw: st.DrawFn) -> xr.Dataset:
 
 def normalised(ds: xr.Dataset) -> xr.Dataset:
     ds = ds.copy()
-    ds.attrs = store.plain_attributes(ds.attrs)
+    ds.attrs = plain_attributes(ds.attrs)
     for variable in ds.variables.values():
-        variable.attrs = store.plain_attributes(variable.attrs)
+        variable.attrs = plain_attributes(variable.attrs)
     return ds
 
 
@@ -91,8 +92,8 @@ def test_any_dataset_comes_back(ds: xr.Dataset, tmp_path: Path) -> None:
 @given(attrs=ATTRIBUTES)
 @settings(deadline=None)
 def test_normalising_twice_changes_nothing(attrs: dict[str, Any]) -> None:
-    plain = store.plain_attributes(attrs)
-    again = store.plain_attributes(plain)
+    plain = plain_attributes(attrs)
+    again = plain_attributes(plain)
     assert repr(again) == repr(plain)
 
 
