@@ -23,7 +23,11 @@ from beamline.errors import ConfigError, DataFileError, RedoxlightError
 if TYPE_CHECKING:
     import xarray as xr
 
-FORMATS: tuple[str, ...] = ()
+FORMATS: tuple[str, ...] = (
+    "beamline.readers.athena:FORMAT",
+    "beamline.readers.xdi:FORMAT",
+    "beamline.readers.xas_columns:FORMAT",
+)
 """Our own formats, ``"module:attribute"``, the most certain first."""
 
 HEAD = 4096
