@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 FORMATS: tuple[str, ...] = (
     "beamline.readers.athena:FORMAT",
     "beamline.readers.xdi:FORMAT",
+    "beamline.readers.als_irixs:IMAGES",
+    "beamline.readers.als_irixs:SPECTRA",
+    "beamline.readers.als_irixs:EXPOSURE",
+    "beamline.readers.sigscan:FORMAT",
     "beamline.readers.xas_columns:FORMAT",
 )
 """Our own formats, ``"module:attribute"``, the most certain first."""
@@ -54,6 +58,8 @@ class Format:
     frames
         ``path -> number of frames``, cheaply; None where a file is always read whole. A format with `frames`
         takes the option ``frames=(start, stop)``.
+    inside
+        ``folder -> the file in it that stands for the whole``; None where the folder is not of this format.
     """
 
     name: str
@@ -63,6 +69,7 @@ class Format:
     sniff: Callable[[bytes, Path], bool] = lambda head, path: False
     companions: Callable[[Path], Sequence[Path]] = lambda path: ()
     frames: Callable[[Path], int] | None = None
+    inside: Callable[[Path], Path | None] = lambda folder: None
 
 
 @cache
@@ -98,6 +105,22 @@ def format_of(path: Path, kind: str | None = None) -> Format:
     raise DataFileError(path, f"is not {what}", "the formats are listed in docs/formats.md")
 
 
+def file_inside(folder: Path, kind: str | None = None) -> Path:
+    """Return the file of a scan's folder that stands for the whole scan.
+
+    Raises
+    ------
+    DataFileError
+        No format (of `kind`) knows the folder.
+    """
+    for candidate in formats():
+        if kind is None or candidate.kind == kind:
+            found = candidate.inside(folder)
+            if found is not None:
+                return found
+    raise DataFileError(folder, "is a folder without a scan redoxlight knows", "name the file to read")
+
+
 def read(
     path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], kind: str | None = None, **options: Any
 ) -> xr.Dataset | xr.DataTree:
@@ -106,7 +129,8 @@ def read(
     Parameters
     ----------
     path
-        A file, or several files of one format that become the frames of one Dataset, in the order given.
+        A file (or the folder of a scan), or several files of one format that become the frames of one
+        Dataset, in the order given.
     kind
         Kind of data expected (`beamline.model.KINDS`); only needed where a file could be of several.
     options
@@ -158,7 +182,9 @@ def concatenate(parts: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset
             if dim == "frame":
                 continue
             if part.sizes.get(dim) != size:
-                raise DataFileError(name, f"has {part.sizes.get(dim)} along {dim!r}, the first file has {size}")
+                raise DataFileError(
+                    name, f"has {part.sizes.get(dim)} along {dim!r}, the first file has {size}"
+                )
             if dim in first.coords and not np.array_equal(part[dim].values, first[dim].values):
                 raise DataFileError(name, f"has another axis {dim!r} than the first file")
     whole = xr.concat(
@@ -179,6 +205,8 @@ def concatenate(parts: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset
 def _read_one(path: Path, kind: str | None, options: dict[str, Any]) -> xr.Dataset | xr.DataTree:
     import xarray as xr
 
+    if path.is_dir():
+        path = file_inside(path, kind)
     chosen = format_of(path, kind)
     allowed = [p for p in inspect.signature(chosen.read).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
