@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FORMATS: tuple[str, ...] = (
+    "beamline.readers.athena:FORMAT",
+    "beamline.readers.xdi:FORMAT",
     "beamline.readers.als_irixs:IMAGES",
     "beamline.readers.als_irixs:SPECTRA",
     "beamline.readers.als_irixs:EXPOSURE",
@@ -32,6 +34,7 @@ FORMATS: tuple[str, ...] = (
     "beamline.readers.edf:FORMAT",
     "beamline.readers.fabio_images:FORMAT",
     "beamline.readers.patterns:FORMAT",
+    "beamline.readers.xas_columns:FORMAT",
 )
 """Our own formats, ``"module:attribute"``, the most certain first."""
 
