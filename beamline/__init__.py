@@ -22,9 +22,11 @@ __getattr__, __dir__ = attach(
     },
 )
 
+__all__ = ["open", "process", "read", "save", "validate"]
+
 if TYPE_CHECKING:
     from beamline.model import validate as validate
     from beamline.processing import process as process
     from beamline.readers.registry import read as read
-    from beamline.store import open_result as open
+    from beamline.store import open_result as open  # noqa: A004
     from beamline.store import save as save

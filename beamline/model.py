@@ -98,7 +98,7 @@ NAMES: dict[str, Name] = {
 """Names with their units; frozen once published."""
 
 INDICES = frozenset(
-    "frame scan pixel x y repeat spot reflection phase variable variable_ term cycle step status".split()
+    "frame scan pixel x y repeat spot reflection phase variable variable_ term cycle step status".split()  # noqa: SIM905
 )
 """Bare indices and labels: they need no units."""
 
@@ -155,9 +155,9 @@ def kind_of(ds: xr.Dataset) -> str:
         It says none, or one that does not exist.
     """
     kind = ds.attrs.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise SchemaError('attrs["kind"]', f"is {kind!r}", f"known kinds: {', '.join(KINDS)}")
-    return str(kind)
+    return kind
 
 
 def signal_of(ds: xr.Dataset) -> str:
@@ -215,7 +215,7 @@ def validate(ds: xr.Dataset, kind: str) -> None:
 
 
 def _structure(ds: xr.Dataset, spec: Kind) -> Iterator[str]:
-    """The signal is there, with its dims; so are the coordinates the kind cannot do without."""
+    """Check that the signal is there, with its dims, and the coordinates the kind cannot do without."""
     names = [spec.signal] if spec.signal else [str(name) for name in ds.data_vars]
     if not names:
         yield "it has no variable"
@@ -314,7 +314,7 @@ def _masks(ds: xr.Dataset) -> Iterator[str]:
 
 
 def _attributes(ds: xr.Dataset, kind: str) -> Iterator[str]:
-    """The Dataset says its kind, and its history can be read."""
+    """Check that the Dataset says its kind and that its history can be read."""
     if ds.attrs.get("kind", kind) != kind:
         yield f'attrs["kind"] is {ds.attrs["kind"]!r}'
     if "history" in ds.attrs:

@@ -232,7 +232,7 @@ def _unique(steps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _shape_of(entry: dict[str, Any]) -> tuple[Any, ...]:
-    """What two steps have in common when they do the same to other inputs."""
+    """Return what two steps have in common when they do the same to other inputs."""
     inputs = {key: len(ids) for key, ids in entry.get("inputs", {}).items()}
     return entry["step"], entry["version"], digest(entry["parameters"]), digest(inputs), entry.get("leaf")
 

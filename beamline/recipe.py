@@ -4,12 +4,16 @@ A recipe has two parts. The steps of `each` go over every chunk of the input on 
 integrate it); what they give is put together by `gather`, and the steps of `then` see the whole (refine the
 series). Chunks are fixed by the recipe and the files, never by the number of workers, so that every
 scheduler gives the same bytes.
+
+Work is made parallel by the scheduler alone: libraries that would start threads of their own underneath
+(BLAS, OpenMP, numba) are held to one thread each by the command, see `single_threaded_libraries`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+MOST_WORKERS = 1024
 
 
 @dataclass(frozen=True)
@@ -50,22 +56,28 @@ class Recipe:
     each
         Steps for every chunk: a file, or a range of `frames_per_chunk` frames of a file that holds many.
     gather
-        Puts the chunks together, in order. None where the measurement is one chunk.
+        ``(parts, names) -> whole`` puts the chunks together, in order; the names say which is which in an
+        error (`beamline.readers.registry.concatenate`). None where the measurement is one chunk.
     then
-        Steps for the whole.
+        Steps for the whole, after `gather`.
+    frames_per_chunk
+        Longest range of frames that is read at once of a file that holds many.
     """
 
     name: str
     files: tuple[Path, ...]
     read: Mapping[str, Any] = field(default_factory=dict)
     each: tuple[Step, ...] = ()
-    gather: Callable[[Sequence[Any]], xr.Dataset] | None = None
+    gather: Callable[[Sequence[Any], Sequence[str]], xr.Dataset | xr.DataTree] | None = None
     then: tuple[Step, ...] = ()
     frames_per_chunk: int = 64
 
 
 class Scheduler(Protocol):
-    """Runs a function over many inputs; results may come in any order, with the input's index."""
+    """Runs a function over many inputs; results may come in any order, with the input's index.
+
+    An exception of the function ends the iteration; what is not done by then is not begun.
+    """
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R]]:
         """Yield ``(index, function(items[index]))`` for every item, as they get done."""
@@ -77,3 +89,49 @@ class Serial:
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R]]:
         """Yield results in order."""
         return ((index, function(item)) for index, item in enumerate(items))
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Several at a time, in threads of this process."""
+
+    workers: int
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R]]:
+        """Yield results as they get done; leaving the loop early drops what has not begun."""
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="redoxlight") as pool:
+            futures = {pool.submit(function, item): index for index, item in enumerate(items)}
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def scheduler(name: str) -> Scheduler:
+    """Return the scheduler of a name: "serial" or "threads:<number of workers>".
+
+    Raises
+    ------
+    ConfigError
+        There is no such scheduler.
+    """
+    kind, _, workers = name.partition(":")
+    if name == "serial":
+        return Serial()
+    if kind == "threads" and workers.isascii() and workers.isdecimal() and 0 < int(workers) <= MOST_WORKERS:
+        return Threads(int(workers))
+    raise ConfigError(
+        f"scheduler {name!r}", "does not exist", f"write serial, or threads:<1 to {MOST_WORKERS}>"
+    )
+
+
+def single_threaded_libraries() -> None:
+    """Hold BLAS, OpenMP and numba to one thread each, unless the environment says otherwise.
+
+    They read the environment when they are loaded, so that this belongs at the start of a program. With more
+    threads than one, sums may come in another order and differ in the last bit.
+    """
+    for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    os.environ.setdefault("VECLIB_MAXIMUM_THREADS", "1")

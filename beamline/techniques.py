@@ -33,7 +33,11 @@ class Technique:
     figures
         Kind of result to ``"module:function"``: ``(dataset) -> matplotlib Figure``.
     commands
-        Command to ``"module:function"``, a function typer can turn into a command.
+        Command to ``"module:function"``, a function typer can turn into a command. What it returns (a path,
+        a mapping of plain values, None) is what `--json` prints.
+    demo
+        ``"module:function"``: ``(folder) -> path``; simulates a small beamtime in `folder` and returns its
+        ``beamtime.toml``. "" where there is none.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Technique:
     template: str
     figures: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
+    demo: str = ""
 
 
 @cache

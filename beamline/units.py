@@ -102,7 +102,7 @@ def magnitude(quantity: str | float, units: str) -> float:
     if isinstance(quantity, int | float):
         return float(quantity)
     try:
-        value = registry().Quantity(_spell_out(quantity))
+        value: Any = registry().Quantity(_spell_out(quantity))
         return float(value.m if value.unitless else value.to(parse(units)).m)
     except Exception as error:  # as in parse
         raise SchemaError(repr(quantity), f"not a quantity in {units or 'plain numbers'}") from error

@@ -1,0 +1,22 @@
+"""From detector coordinates to physics: every calibration is a record that can be saved and cited.
+
+Calibrations take reduced input (an image, spectra, an edge), so that they need no technique.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beamline._lazy import attach
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "geometry": "calibration.geometry",
+        "records": "calibration.records",
+    },
+)
+
+if TYPE_CHECKING:
+    from calibration import geometry as geometry
+    from calibration import records as records
