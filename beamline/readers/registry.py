@@ -30,14 +30,14 @@ FORMATS: tuple[str, ...] = (
     "beamline.readers.als_irixs:SPECTRA",
     "beamline.readers.als_irixs:EXPOSURE",
     "beamline.readers.sigscan:FORMAT",
+    "beamline.readers.biologic:MPT",
+    "beamline.readers.zilien:ZILIEN",
+    "beamline.readers.maccor:MACCOR",
     "beamline.readers.tiff:FORMAT",
     "beamline.readers.edf:FORMAT",
     "beamline.readers.fabio_images:FORMAT",
     "beamline.readers.patterns:FORMAT",
     "beamline.readers.xas_columns:FORMAT",
-    "beamline.readers.biologic:MPT",
-    "beamline.readers.zilien:ZILIEN",
-    "beamline.readers.maccor:MACCOR",
     "beamline.readers.table:TABLE",
 )
 """Our own formats, ``"module:attribute"``, the most certain first."""
