@@ -305,7 +305,7 @@ class Geometry(Calibration):
             rot2=self.rot2,
             rot3=self.rot3,
             detector=detector,
-            wavelength=geometry_files.to_metre(self.wavelength),
+            wavelength=float(geometry_files.to_metre(self.wavelength)),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -29,14 +29,14 @@ _WHICH_ORIENTATION = (
 _PONI_KEYS = ("Distance", "Poni1", "Poni2", "Rot1", "Rot2", "Rot3")
 
 
-def to_angstrom(metre: float) -> float:
+def to_angstrom(metre: float | str) -> float:
     """Return a length in angstrom; shifted as decimals, so that 4.066e-11 m is 0.4066 to the last digit."""
-    return float(Decimal(repr(metre)).scaleb(10))
+    return float(Decimal(str(metre)).scaleb(10))
 
 
-def to_metre(angstrom: float) -> float:
-    """Return a length in m, such that `to_angstrom` gives it back."""
-    return float(Decimal(repr(angstrom)).scaleb(-10))
+def to_metre(angstrom: float) -> Decimal:
+    """Return a length in m, exactly."""
+    return Decimal(str(angstrom)).scaleb(-10)
 
 
 def read_poni(path: str | os.PathLike[str], orientation: int | None) -> dict[str, Any]:
@@ -52,7 +52,8 @@ def read_poni(path: str | os.PathLike[str], orientation: int | None) -> dict[str
             path, "asks for the parallax correction, which is not applied here", "calibrate without it"
         )
     numbers = {key.lower(): _number(path, entry, key) for key in _PONI_KEYS}
-    wavelength = to_angstrom(_number(path, entry, "Wavelength"))
+    _number(path, entry, "Wavelength")
+    wavelength = to_angstrom(entry["wavelength"])
     pixel_size, shape, stated = _detector(path, entry)
     if stated is None and orientation is None:
         raise CalibrationError(
@@ -87,7 +88,7 @@ def poni_text(geometry: Mapping[str, Any]) -> str:
         "Detector: Detector",
         f"Detector_config: {json.dumps(config)}",
         *(f"{key}: {geometry[key.lower()]!r}" for key in _PONI_KEYS),
-        f"Wavelength: {to_metre(geometry['wavelength'])!r}",
+        f"Wavelength: {to_metre(geometry['wavelength']):e}",
     ]
     return "\n".join(lines) + "\n"
 
