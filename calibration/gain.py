@@ -57,9 +57,7 @@ class Gain(Calibration):
 
     def __post_init__(self) -> None:
         if not (self.gain > 0 and self.read_noise >= 0):
-            raise CalibrationError(
-                "gain", f"of {self.gain} ADU and read noise of {self.read_noise} ADU make no sense"
-            )
+            raise CalibrationError("gain", f"of {self.gain} ADU and read noise of {self.read_noise} ADU make no sense")
 
 
 def calibrate(images: xr.Dataset) -> Gain:
