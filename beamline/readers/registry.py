@@ -27,6 +27,7 @@ FORMATS: tuple[str, ...] = (
     "beamline.readers.tiff:FORMAT",
     "beamline.readers.edf:FORMAT",
     "beamline.readers.fabio_images:FORMAT",
+    "beamline.readers.hdf5:FORMAT",
     "beamline.readers.patterns:FORMAT",
 )
 """Our own formats, ``"module:attribute"``, the most certain first."""
