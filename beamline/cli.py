@@ -71,8 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RedoxlightError as error:
         outcome = Outcome.of_error(error, console.WRONG if isinstance(error, ConfigError) else 1)
     except (KeyboardInterrupt, typer.Abort):
-        stop = RedoxlightError("interrupted", "what is done is kept", "the same command goes on from there")
-        outcome = Outcome.of_error(stop, console.INTERRUPTED)
+        outcome = Outcome({}, code=console.INTERRUPTED)
     except BrokenPipeError:
         console.quiet_stdout()
         return console.DONE
@@ -85,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # --help, --version and typer.Exit end with a code, and have printed what they had to.
         ended = isinstance(value, int)
         outcome = Outcome({"text": printed.getvalue()}, code=value) if ended else Outcome.of(value)
+    if outcome.code == console.INTERRUPTED:  # typer makes a code of Ctrl-C, or raises Abort
+        stop = RedoxlightError("interrupted", "what is done is kept", "the same command goes on from there")
+        outcome = Outcome.of_error(stop, console.INTERRUPTED)
     return console.tell(outcome, as_json)
 
 

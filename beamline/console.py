@@ -66,7 +66,7 @@ def tell(outcome: Outcome, as_json: bool) -> int:
     """Print an outcome and return its exit code; whoever stops reading is not an error."""
     try:
         if as_json:
-            sys.stdout.write(json.dumps(outcome.document, ensure_ascii=False, allow_nan=False) + "\n")
+            sys.stdout.write(json.dumps(outcome.document, allow_nan=False) + "\n")
         else:
             for sentence in outcome.errors:
                 sys.stderr.write(f"redoxlight: {sentence}\n")

@@ -476,3 +476,17 @@ def test_a_time_zone_reaches_formats_that_ask_for_it(tmp_path: Path) -> None:
     result = beamline.open(f"{report.result}::/fake/m")
     assert result.attrs["zone"] == "Europe/Paris"
     assert processing.RESULTS == "results.nc"
+
+
+def test_a_name_that_is_no_text_fails_alone(tmp_path: Path) -> None:
+    path = fake.write(tmp_path, ROWS)
+    settle(tmp_path)
+    odd = os.fsdecode(b"raw/odd\xff.fake")
+    (tmp_path / odd).write_text("1 2 3 4")
+    for _ in range(2):
+        report = beamline.process(path)
+        assert report.measurements["fake/m"].failed == 1
+        assert odd in report.failed[0].subject
+        assert not report.failed[0].traceback
+        assert len(values(report)) == 11
+        json.loads(report.to_json())
