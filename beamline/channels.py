@@ -169,7 +169,9 @@ def _leaves(
     unknown = set(clock) - {name for name, _ in found}
     if unknown:
         names = ", ".join(name for name, _ in found)
-        raise JoinError(f"clock of {sorted(unknown)[0]!r}", "belongs to no leaf of the channels", f"leaves: {names}")
+        raise JoinError(
+            f"clock of {sorted(unknown)[0]!r}", "belongs to no leaf of the channels", f"leaves: {names}"
+        )
     return [(name, ds, clock.get(name, Clock())) for name, ds in found]
 
 

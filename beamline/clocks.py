@@ -94,10 +94,14 @@ class Clock:
                 raise ConfigError(f"{name} of the clock", "is negative", "give one standard deviation")
             object.__setattr__(self, name, value)
         if self.drift <= -1:
-            raise ConfigError("drift of the clock", f"is {self.drift} s/s: time would stand still or run backward")
+            raise ConfigError(
+                "drift of the clock", f"is {self.drift} s/s: time would stand still or run backward"
+            )
         if reference is None and (self.drift or self.drift_error):
             raise ConfigError(
-                "clock", "has a drift and no reference", 'say when its offset holds: reference="2022-04-06T16:00:00Z"'
+                "clock",
+                "has a drift and no reference",
+                'say when its offset holds: reference="2022-04-06T16:00:00Z"',
             )
         object.__setattr__(self, "reference", None if reference is None else f"{_moment(reference)}Z")
 
@@ -259,7 +263,9 @@ def _pair(a: xr.Dataset, b: xr.Dataset, variable: str) -> _Pair:
 def _samples(ds: xr.Dataset, variable: str, which: str) -> tuple[Floats, Floats, np.datetime64]:
     """Return times (s since the first), values and the first time of the samples that have a value."""
     if variable not in ds or ds[variable].dims != ("time",):
-        raise JoinError(f"channel {variable!r} of {which}", "is missing", f"channels: {', '.join(map(str, ds))}")
+        raise JoinError(
+            f"channel {variable!r} of {which}", "is missing", f"channels: {', '.join(map(str, ds))}"
+        )
     values = ds[variable].values.astype(np.float64)
     times = ds["time"].values.astype("datetime64[ns]")
     finite = np.isfinite(values)
@@ -360,11 +366,17 @@ def _best_offset(pair: _Pair, variable: str, centre: float, width: float) -> flo
     costs[counts < counts.max() / 2] = np.inf
     best = int(np.argmin(costs))
     if not np.isfinite(costs[best]):
-        raise FitError(variable, "does not overlap in time in the two", "give `around`, or check the time zones")
+        raise FitError(
+            variable, "does not overlap in time in the two", "give `around`, or check the time zones"
+        )
     if costs[best] > 0.5 * powers[best]:
-        raise FitError(variable, "agrees nowhere in the two", "give `around` and `search`, or take another channel")
+        raise FitError(
+            variable, "agrees nowhere in the two", "give `around` and `search`, or take another channel"
+        )
     if best in (0, offsets.size - 1):
-        raise FitError(variable, "agrees best at the edge of the search", "give `around`, or a larger `search`")
+        raise FitError(
+            variable, "agrees best at the edge of the search", "give `around`, or a larger `search`"
+        )
     noise = np.sqrt(2 / counts[best])
     good = np.flatnonzero(costs <= costs[best] * (1 + 4 * noise))
     for other in good:
@@ -386,9 +398,13 @@ def _moment(text: str | np.datetime64) -> np.datetime64:
         moment = datetime.fromisoformat(text.removesuffix("Z")[:26] if text.endswith("Z") else text)
         digits = np.datetime64(text.removesuffix("Z"), "ns") if text.endswith("Z") else None
     except ValueError as error:
-        raise ConfigError(f"reference {text!r}", "is not a time", 'write it as "2022-04-06T16:00:00Z"') from error
+        raise ConfigError(
+            f"reference {text!r}", "is not a time", 'write it as "2022-04-06T16:00:00Z"'
+        ) from error
     if digits is not None:
         return digits
     if moment.tzinfo is None:
-        raise ConfigError(f"reference {text!r}", "does not state its time zone", 'end it with "Z" or "+02:00"')
+        raise ConfigError(
+            f"reference {text!r}", "does not state its time zone", 'end it with "Z" or "+02:00"'
+        )
     return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "ns")

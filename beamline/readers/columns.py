@@ -90,7 +90,9 @@ class Table:
         commas = any("," in cell for cell in cells)
         if commas and any("." in cell for cell in cells):
             raise DataFileError(
-                self.path, f"mixes '.' and ',' in column {self.headers[column]!r}", "export without thousands marks"
+                self.path,
+                f"mixes '.' and ',' in column {self.headers[column]!r}",
+                "export without thousands marks",
             )
         if commas:
             cells = tuple(cell.replace(",", ".") for cell in cells)
@@ -199,8 +201,12 @@ def split_header(header: str) -> tuple[str, str | None]:
 
 def as_unit(text: str) -> str | None:
     """Return what a header writes for a unit as pint writes it, or None if it is none."""
-    text = text.strip().replace("\ufffd", "°").replace("℃", "degC").replace("\u2126", "ohm").replace("Ω", "ohm")
-    text = text.replace(" ", "").replace("°C", "degC").replace("²", "**2").replace("³", "**3").replace(".", "*")
+    text = (
+        text.strip().replace("\ufffd", "°").replace("℃", "degC").replace("\u2126", "ohm").replace("Ω", "ohm")
+    )
+    text = (
+        text.replace(" ", "").replace("°C", "degC").replace("²", "**2").replace("³", "**3").replace(".", "*")
+    )
     text = _UNIT_WORDS.get(text.lower(), text) if text != "C" else text
     if not text:
         return None

@@ -216,7 +216,9 @@ def increasing(times: Times, subject: str, first_line: int = 0) -> tuple[Times, 
     apart = times + rank.astype("timedelta64[ns]")
     if (np.diff(apart.astype(np.int64)) <= 0).any():
         raise DataFileError(subject, "has more samples at one time than can be told apart")
-    return apart, [f"{int(equal.sum())} samples have the time stamp of the sample before; they are 1 ns apart"]
+    return apart, [
+        f"{int(equal.sum())} samples have the time stamp of the sample before; they are 1 ns apart"
+    ]
 
 
 def report(subject: str, notes: Sequence[str]) -> dict[str, str]:
@@ -325,7 +327,11 @@ def _offsets(rules: tzinfo, quarter: int) -> tuple[int, int]:
 
 
 def _second_pass(
-    wall: Times, offsets: NDArray[np.timedelta64], repeated: NDArray[np.bool_], subject: str, elapsed: Floats | None
+    wall: Times,
+    offsets: NDArray[np.timedelta64],
+    repeated: NDArray[np.bool_],
+    subject: str,
+    elapsed: Floats | None,
 ) -> NDArray[np.bool_]:
     """Tell which stamps of a repeated hour are of its second pass."""
     shift = (offsets[:, 0] - offsets[:, 1]) / _SECOND

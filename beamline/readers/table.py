@@ -123,7 +123,9 @@ def _times(
             raise DataFileError(table.path, f"column {table.headers[unix]!r} is not in seconds since 1970")
         return stamps.after(np.datetime64(0, "ns"), since), (unix, elapsed), [], {}
     if seconds is None:
-        raise DataFileError(table.path, "has no column of times that can be read", "write them as 2022-04-06T16:17:23Z")
+        raise DataFileError(
+            table.path, "has no column of times that can be read", "write them as 2022-04-06T16:17:23Z"
+        )
     if start is None:
         raise DataFileError(
             table.path,
