@@ -22,11 +22,10 @@ What the files do not say outright, established on scans of March to July 2024:
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date as Date
-from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -173,7 +172,7 @@ def _is_whole(row: Sequence[str], columns: Sequence[str]) -> bool:
     if len(row) != len(columns):
         return False
     try:
-        datetime.strptime(row[columns.index("Time")], "%H:%M:%S")  # noqa: DTZ007 - a time of day
+        dt.datetime.strptime(row[columns.index("Time")], "%H:%M:%S")  # noqa: DTZ007 - a time of day
         for name in (ENERGY, "Counts", *CHANNELS):
             if name in columns and not np.isfinite(float(row[columns.index(name)])):
                 return False
@@ -291,23 +290,23 @@ def _attrs(scan: Scan, path: Path, rows: list[int], missing: list[str], suffix: 
 
 def _elapsed(clock: list[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Seconds since the first point; a clock that falls back by more than half a day has passed midnight."""
-    times = [datetime.strptime(text, "%H:%M:%S") for text in clock]  # noqa: DTZ007 - a time of day
+    times = [dt.datetime.strptime(text, "%H:%M:%S") for text in clock]  # noqa: DTZ007 - a time of day
     seconds = np.array([(t - times[0]).total_seconds() for t in times])
     midnights = np.concatenate([[0], np.cumsum(np.diff(seconds) < -43200)])
     return np.asarray(seconds + 86400.0 * midnights)
 
 
-def _day(scan: Scan, path: Path, date: str | None) -> tuple[Date | None, str]:
+def _day(scan: Scan, path: Path, date: str | None) -> tuple[dt.date | None, str]:
     """Return the day the scan began, and where it comes from."""
     if date is not None:
         try:
-            return Date.fromisoformat(date), "the option date"
+            return dt.date.fromisoformat(date), "the option date"
         except ValueError as error:
             raise ConfigError(f"date {date!r}", "is not a date", "write YYYY-MM-DD") from error
     folder = re.search(r"\\(\d{6})\\[^\\]*$", scan.entry("Data File Path"))
     if folder is not None:
         try:
-            day = datetime.strptime(folder[1], "%y%m%d").date()  # noqa: DTZ007 - a day
+            day = dt.datetime.strptime(folder[1], "%y%m%d").date()  # noqa: DTZ007 - a day
             return day, f"the day folder {folder[1]} of the header's Data File Path (inferred)"
         except ValueError:
             pass
@@ -315,14 +314,14 @@ def _day(scan: Scan, path: Path, date: str | None) -> tuple[Date | None, str]:
 
 
 def _utc(
-    elapsed: np.ndarray[Any, Any], day: Date, first: str, timezone: str
+    elapsed: np.ndarray[Any, Any], day: dt.date, first: str, timezone: str
 ) -> np.ndarray[Any, np.dtype[np.datetime64]]:
     try:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise ConfigError(f"timezone {timezone!r}", "does not exist", "for example Europe/Paris") from error
-    start = datetime.combine(day, time.fromisoformat(first))
-    stamps = [(start + timedelta(seconds=float(s))).replace(tzinfo=zone) for s in elapsed]
+    start = dt.datetime.combine(day, dt.time.fromisoformat(first))
+    stamps = [(start + dt.timedelta(seconds=float(s))).replace(tzinfo=zone) for s in elapsed]
     return np.array([np.datetime64(round(stamp.timestamp()), "s") for stamp in stamps]).astype(
         "datetime64[ns]"
     )

@@ -1,0 +1,150 @@
+"""What a photon and what nothing look like on the detector: gain, read noise and offset from the images.
+
+A soft X-ray photon is an event of a few pixels. Where photons are sparse, the charge of isolated events,
+summed over 3 × 3 pixels, has a peak at one photon: its position is the gain. Pixels between the events have
+the read noise; their mean is the offset left by the subtraction of the background, which is positive where
+the files were clipped at zero.
+
+The gain holds for the energy of the photons it was measured with (it is proportional to it). It is needed for
+variances, where an error of a tenth is one of a twentieth in the error bar.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from beamline.errors import CalibrationError
+from calibration.records import Calibration
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+ENOUGH_EVENTS = 200
+
+PHOTON = 0.35
+"""A pixel with more than this part of a photon's charge was hit by one."""
+
+NOISE_LIMIT = 8.0
+"""A pixel is hit above so many standard deviations: clipped noise has a longer tail than a Gaussian."""
+
+
+@dataclass(frozen=True)
+class Gain(Calibration):
+    """Answer of a detector to photons of one energy.
+
+    Attributes
+    ----------
+    gain, gain_errors
+        ADU per photon, with its standard deviation.
+    read_noise
+        Standard deviation of a pixel without photons, ADU.
+    offset
+        Mean of a pixel without photons, ADU.
+    events
+        Number of isolated photons it was measured with; 0 where it was stated by hand.
+    """
+
+    gain: float
+    read_noise: float
+    offset: float = 0.0
+    gain_errors: float = 0.0
+    events: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.gain > 0 and self.read_noise >= 0):
+            raise CalibrationError("gain", f"of {self.gain} ADU and read noise of {self.read_noise} ADU make no sense")
+
+
+def calibrate(images: xr.Dataset) -> Gain:
+    """Measure the gain, the read noise and the offset.
+
+    Parameters
+    ----------
+    images
+        Kind ``images``: counts in ADU, background subtracted.
+
+    Raises
+    ------
+    CalibrationError
+        There are too few isolated photons.
+    """
+    counts = images["counts"].values.astype(np.float32)
+    counts = counts.reshape(-1, *counts.shape[-2:])
+    offset, read_noise = _dark(counts)
+    signal = counts - np.float32(offset)
+    gate = NOISE_LIMIT * read_noise
+    # The second time, what is no photon does not spoil the isolation of one.
+    for _ in range(2):
+        events = _isolated(signal, max(gate, 1.0))
+        if events.size < ENOUGH_EVENTS:
+            raise CalibrationError(
+                "images",
+                f"have {events.size} isolated photons, {ENOUGH_EVENTS} are needed to measure the gain",
+                "state it: calibration.gain.Gain(gain=..., read_noise=...)",
+            )
+        gain, error = _one_photon(events, read_noise)
+        gate = max(gate, PHOTON * gain)
+    return Gain(gain, read_noise, offset, error, int(events.size))
+
+
+def near_photons(signal: np.ndarray[Any, Any], gain: Gain) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return the pixels (frame, y, x) that have, or touch one that has, the charge of a photon.
+
+    `signal` has the offset subtracted. What is left out holds noise only, so that the sum over these pixels is
+    the photons' charge without the pedestal of all the others.
+    """
+    from scipy.ndimage import maximum_filter
+
+    hit = signal > PHOTON * gain.gain
+    return np.asarray(maximum_filter(hit, (0, 3, 3)))
+
+
+def _isolated(signal: np.ndarray[Any, np.dtype[np.float32]], gate: float) -> Array:
+    """Return the charges (3 × 3 sums) of events with no other pixel above `gate` in the 5 × 5 around them."""
+    from scipy.ndimage import maximum_filter, uniform_filter
+
+    hit = signal > gate
+    hits = hit.astype(np.float32)
+    around = 25 * uniform_filter(hits, (0, 5, 5)) - 9 * uniform_filter(hits, (0, 3, 3))
+    isolated = hit & (signal == maximum_filter(signal, (0, 3, 3))) & (around < 0.5)
+    isolated[:, :2] = isolated[:, -2:] = isolated[:, :, :2] = isolated[:, :, -2:] = False
+    return np.asarray((9 * uniform_filter(signal, (0, 3, 3)))[isolated], dtype=float)
+
+
+def _dark(counts: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[float, float]:
+    """Return mean and standard deviation of the pixels without photons, from the quieter half of the columns."""
+    columns = counts.mean(axis=(0, 1))
+    quiet = counts[..., columns <= np.median(columns)].ravel().astype(float)
+    pixels = quiet[quiet <= np.quantile(quiet, 0.99)]
+    for _ in range(20):
+        limit = pixels.mean() + 6 * pixels.std()
+        kept = quiet[quiet <= limit]
+        if kept.size == pixels.size:
+            break
+        pixels = kept
+    return float(pixels.mean()), float(pixels.std())
+
+
+def _one_photon(events: Array, read_noise: float) -> tuple[float, float]:
+    """Return the position of the peak in the charges of events that holds most charge, and its error."""
+    from scipy.ndimage import gaussian_filter1d
+
+    # The 3 × 3 sum has three times the read noise of a pixel: nothing finer can be resolved.
+    width = max(2 * read_noise, float(np.median(events)) / 50)
+    bins = np.arange(0.0, float(np.quantile(events, 0.95)) + 4 * width, width)
+    # Weighted by the square of the charge: warm pixels are many and small, double hits few.
+    histogram, _ = np.histogram(events, bins, weights=events**2)
+    mode = bins[int(np.argmax(gaussian_filter1d(histogram, 1.5)))] + width / 2
+    center = mode
+    for _ in range(30):
+        peak = events[np.abs(events - center) < 0.25 * center]
+        if abs(peak.mean() - center) < 1e-4 * center:
+            break
+        center = float(peak.mean())
+    # The peak is skewed by charge that was lost and by double hits: mode and mean differ by that much.
+    return center, float(np.hypot(peak.std() / np.sqrt(peak.size), center - mode))
