@@ -115,11 +115,16 @@ def calibrate(
     rows = signal.shape[1]
     strips = min(strips, rows // 2)
     if strips < order + 3:
-        raise CalibrationError("images", f"have {rows} rows, too few for a curvature", "use Curvature.straight")
+        raise CalibrationError(
+            "images", f"have {rows} rows, too few for a curvature", "use Curvature.straight"
+        )
     borders = np.linspace(0, rows, strips + 1).round().astype(int)
     profiles = np.add.reduceat(signal, borders[:-1], axis=1, dtype=float)  # (frame, strip, x)
     design = np.array(
-        [_powers(rows, np.arange(a, b, dtype=float), order).mean(axis=0) for a, b in zip(borders, borders[1:], strict=False)]
+        [
+            _powers(rows, np.arange(a, b, dtype=float), order).mean(axis=0)
+            for a, b in zip(borders, borders[1:], strict=False)
+        ]
     )
     _refuse_fixed_pattern(profiles, gain)
 
@@ -147,7 +152,11 @@ def calibrate(
         coefficients=tuple(map(float, coefficients)),
         covariance=tuple(tuple(map(float, row)) for row in covariance * scale),
         rows=rows,
-        strip_rows=tuple(float(a + b - 1) / 2 for (a, b), g in zip(zip(borders, borders[1:], strict=False), good, strict=True) if g),
+        strip_rows=tuple(
+            float(a + b - 1) / 2
+            for (a, b), g in zip(zip(borders, borders[1:], strict=False), good, strict=True)
+            if g
+        ),
         strip_shifts=tuple(map(float, shifts[good] - solution[0])),
         strip_errors=tuple(map(float, errors[good])),
         chi2_reduced=misfit / free,

@@ -169,15 +169,16 @@ def expected_photons(oxidised: float, energies: Array, spectrograph: Spectrograp
     rows = [spectrograph.energy(borders - shift) for shift in spectrograph.shift()]
     return np.array(
         [
-            [spectrum(float(e), edges, oxidised, spectrograph.resolution) / spectrograph.rows for edges in rows]
+            [
+                spectrum(float(e), edges, oxidised, spectrograph.resolution) / spectrograph.rows
+                for edges in rows
+            ]
             for e in energies
         ]
     )
 
 
-def true_map(
-    oxidised: float, energies: Array, spectrograph: Spectrograph, emission: Array
-) -> Array:
+def true_map(oxidised: float, energies: Array, spectrograph: Spectrograph, emission: Array) -> Array:
     """Return the noise-free map (excitation, emission) at emission energies `emission` (eV).
 
     In ADU per eV and 10⁶ counts of I0, as `rixs.reduce` gives it; `emission` must be evenly or smoothly spaced.
