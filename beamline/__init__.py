@@ -16,6 +16,8 @@ __getattr__, __dir__ = attach(
     {
         "read": "beamline.readers.registry:read",
         "save": "beamline.store:save",
+        "join": "beamline.channels:join",
+        "Clock": "beamline.clocks:Clock",
         "open": "beamline.store:open_result",
         "process": "beamline.processing:process",
         "validate": "beamline.model:validate",
@@ -25,6 +27,8 @@ __getattr__, __dir__ = attach(
 __all__ = ["open", "process", "read", "save", "validate"]
 
 if TYPE_CHECKING:
+    from beamline.channels import join as join
+    from beamline.clocks import Clock as Clock
     from beamline.model import validate as validate
     from beamline.processing import process as process
     from beamline.readers.registry import read as read

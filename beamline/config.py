@@ -18,6 +18,7 @@ as one `ConfigError` that lists everything wrong, each by its key.
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import glob
 import json
 import os
@@ -165,7 +166,11 @@ class Beamtime:
         left_out = set(find_files(config.exclude, self.folder, known=True))
         files = [file for file in found if file not in left_out and not file.is_relative_to(self.output)]
         if not files and not known:
-            raise ConfigError(f"{measurement.key}.files", "leaves no file", "look at exclude and output")
+            raise ConfigError(
+                f"{measurement.key}.files",
+                "finds only files that are excluded, or results",
+                "look at exclude",
+            )
         return files
 
 
@@ -230,6 +235,17 @@ def find_files(patterns: Sequence[str], folder: Path, key: str = "files", known:
     return list(found)
 
 
+def rank(file: Path, patterns: Sequence[str], folder: Path) -> tuple[int, list[tuple[int, int, str]]] | None:
+    """Return a sort key with the order of `find_files`, for a file that need not be there any more.
+
+    None where no pattern matches its name.
+    """
+    for i, pattern in enumerate(patterns):
+        if _matches(file.parts, Path(os.path.normpath(folder / pattern)).parts):
+            return i, natural(str(file))
+    return None
+
+
 def natural(name: str) -> list[tuple[int, int, str]]:
     """Return a sort key that puts frame 2 before frame 10."""
     parts = re.split(r"(\d+)", name)
@@ -264,6 +280,15 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         **definitions,
     }
+
+
+def _matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    if not patterns:
+        return not parts
+    if patterns[0] == "**":
+        return any(_matches(parts[start:], patterns[1:]) for start in range(len(parts) + 1))
+    here = bool(parts) and (parts[0] == patterns[0] or fnmatch.fnmatchcase(parts[0], patterns[0]))
+    return here and _matches(parts[1:], patterns[1:])
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -161,8 +161,12 @@ def kind_of(ds: xr.Dataset) -> str:
 
 
 def signal_of(ds: xr.Dataset) -> str:
-    """Return the name of the variable `ds` is about (for channels: the first one)."""
-    return KINDS[kind_of(ds)].signal or next(str(name) for name in ds.data_vars)
+    """Return the name of the variable `ds` is about (for channels: the first that holds numbers)."""
+    signal = KINDS[kind_of(ds)].signal
+    if signal:
+        return signal
+    numeric = (name for name, _ in _numeric(ds) if name in ds.data_vars)
+    return next(numeric, next(str(name) for name in ds.data_vars))
 
 
 def with_defaults(ds: xr.Dataset, kind: str) -> xr.Dataset:
@@ -289,6 +293,9 @@ def _errors(ds: xr.Dataset) -> Iterator[str]:
             yield f"{name!r} belongs to no variable"
             continue
         value = ds[owner]
+        if value.dtype.kind not in "iufc":
+            yield f"{name!r} belongs to {owner!r}, which holds no numbers"
+            continue
         if errors.dims != value.dims:
             yield f"{name!r} has dims {errors.dims} instead of {value.dims}"
             continue

@@ -1,4 +1,4 @@
-"""One look for every figure of the suite: a column of a journal, small plain type, colours all can tell apart.
+"""One look for every figure: the width of a journal column, small plain type, colours all can tell apart.
 
 Figures are made with matplotlib's objects (`Figure`), never through pyplot, so that drawing in a thread or in
 a program without a window leaves nothing behind. The style is applied where a figure is made
@@ -28,7 +28,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 SEQUENCE = "cividis"
 """Colour map of ordered lines and of images (J. R. Nuñez et al., PLoS ONE 13 (2018) e0199239)."""
 
-_STYLE: dict[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"],
     "font.size": 7.0,
@@ -70,13 +70,17 @@ def style() -> Iterator[None]:
     import logging
 
     import matplotlib as mpl
+    from cycler import cycler
 
     # matplotlib warns through logging for each font of the list that is not installed.
     log = logging.getLogger("matplotlib.font_manager")
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        with mpl.rc_context({**_STYLE, "axes.prop_cycle": mpl.cycler(color=list(COLORS))}):
+        with mpl.rc_context():
+            for key, value in _STYLE.items():
+                mpl.rcParams[key] = value
+            mpl.rcParams["axes.prop_cycle"] = cycler(color=list(COLORS))
             yield
     finally:
         log.setLevel(level)

@@ -83,6 +83,7 @@ def step(name: str, returns: str | None = None) -> Callable[[Callable[P, R]], Ca
             finally:
                 _inside_a_step.reset(token)
 
+        recorded.__dict__["step"] = name
         return recorded
 
     return decorate
@@ -105,15 +106,11 @@ def record(result: R, name: str, arguments: Mapping[str, Any]) -> R:
         elif _is_array(value):
             entry.setdefault("inputs", {})[key] = [_array_id(value)]
         else:
-            entry["parameters"][key] = _plain(value)
+            entry["parameters"][key] = plain(value)
     if isinstance(result, xr.Dataset):
         return cast(R, with_history(result, [*steps, entry]))
     if isinstance(result, xr.DataTree):
-        leaves = {
-            node.path: with_history(node.to_dataset(), [*steps, {**entry, "leaf": node.path}])
-            for node in result.leaves
-        }
-        return cast(R, xr.DataTree.from_dict(leaves, name=result.name))
+        return cast(R, _with_history_of_leaves(result, steps, entry))
     return result
 
 
@@ -131,19 +128,13 @@ def record_read(
     entry = {
         "step": "beamline.read",
         "version": __version__,
-        "parameters": {key: _plain(value) for key, value in parameters.items()},
+        "parameters": {key: plain(value) for key, value in parameters.items()},
         "files": [{"name": file.name, "sha256": file_hash(file), **part} for file in files],
     }
     if isinstance(result, xr.Dataset):
         return cast(R, with_history(result, [entry]))
     assert isinstance(result, xr.DataTree)  # noqa: S101 - readers return one of the two
-    return cast(
-        R,
-        xr.DataTree.from_dict(
-            {n.path: with_history(n.to_dataset(), [{**entry, "leaf": n.path}]) for n in result.leaves},
-            name=result.name,
-        ),
-    )
+    return cast(R, _with_history_of_leaves(result, [], entry))
 
 
 def history(ds: xr.Dataset) -> list[dict[str, Any]]:
@@ -171,13 +162,15 @@ def merge(parts: Sequence[xr.Dataset]) -> list[dict[str, Any]]:
     """
     histories = [history(ds) for ds in parts]
     first = histories[0]
-    if any(len(h) != len(first) for h in histories) or any(
-        _shape_of(step) != _shape_of(first[i]) for h in histories for i, step in enumerate(h)
-    ):
+    if any(_shape_of(h) != _shape_of(first) for h in histories):
         return _unique(step for h in histories for step in h)
+    differ = any(h[-1:] != first[-1:] for h in histories)
     renamed: dict[str, str] = {}
     merged = []
     for i, entry in enumerate(first):
+        if differ and all(h[i] == entry for h in histories):  # a dark frame they all used
+            merged.append(entry)
+            continue
         entry = {key: value for key, value in entry.items() if key != "id"}
         if "files" in entry:
             entry["files"] = [file for h in histories for file in h[i]["files"]]
@@ -231,10 +224,36 @@ def _unique(steps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({step["id"]: step for step in steps}.values())
 
 
-def _shape_of(entry: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what two steps have in common when they do the same to other inputs."""
-    inputs = {key: len(ids) for key, ids in entry.get("inputs", {}).items()}
-    return entry["step"], entry["version"], digest(entry["parameters"]), digest(inputs), entry.get("leaf")
+def _shape_of(steps: list[dict[str, Any]]) -> str:
+    """Return what two histories have in common when they do the same to other files.
+
+    Inputs count by their place in the history; inputs from outside it must be the same ones.
+    """
+    places = {step["id"]: i for i, step in enumerate(steps)}
+    shapes = [
+        {
+            **{key: value for key, value in step.items() if key not in ("id", "files")},
+            "inputs": {key: [places.get(i, i) for i in ids] for key, ids in step.get("inputs", {}).items()},
+            "reads": "files" in step,
+        }
+        for step in steps
+    ]
+    return digest(shapes)
+
+
+def _with_history_of_leaves(
+    tree: xr.DataTree, steps: list[dict[str, Any]], entry: dict[str, Any]
+) -> xr.DataTree:
+    """Return `tree` with these steps and then `entry` as the history of every leaf."""
+    import xarray as xr
+
+    nodes = {
+        node.path: node.to_dataset()
+        if node.children
+        else with_history(node.to_dataset(), [*steps, {**entry, "leaf": node.path}])
+        for node in tree.subtree
+    }
+    return xr.DataTree.from_dict(nodes, name=tree.name)
 
 
 def _checked(result: R, kind: str | None) -> R:
@@ -280,7 +299,7 @@ def _array_id(array: np.ndarray[Any, Any]) -> str:
     return f"values:{hashlib.sha256(header + content).hexdigest()[:16]}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a parameter as plain JSON.
 
     Raises
@@ -304,7 +323,7 @@ def _plain(value: Any) -> Any:
     if _is_array(value):
         return {"array": _array_id(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+        return [plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
     raise TypeError(f"a parameter of type {type(value).__name__} cannot be written into a history")

@@ -13,8 +13,7 @@ What comes back from `open_result` is what was saved, except for this normalisat
   empty, long and mixed lists, and integers beyond 64 bits become JSON text;
 * text becomes numpy text of the width it needs; times and durations are in ns; byte order is the machine's;
 * encodings (how the data were stored before) and the name of a tree are dropped, as are the attributes
-  `FILE_ATTRIBUTES`, which belong to the file;
-* the coordinates leaves inherit in a tree stand in each leaf.
+  `FILE_ATTRIBUTES`, which belong to the file.
 
 A complex variable ``x`` is stored as ``x_re`` and ``x_im`` and put together again when opened. Integer images
 are compressed without loss (gzip and shuffle, one frame per chunk), everything else is stored as it is.
@@ -24,10 +23,9 @@ a disk that fills up under it.
 
 from __future__ import annotations
 
-import datetime
-import json
+import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +33,7 @@ from beamline import model
 from beamline.atomic import sweep as sweep
 from beamline.atomic import write_atomic as write_atomic
 from beamline.errors import DataFileError, SchemaError
+from beamline.plain import plain_array, plain_attributes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,18 +46,6 @@ COMPLEX = "complex_name"
 """Attribute of ``x_re`` and ``x_im`` that names ``x``."""
 
 SEPARATOR = "::"
-
-_RESERVED = frozenset(
-    {
-        *("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "_Encoding", "dtype"),
-        *("calendar", "coordinates", "grid_mapping", "bounds", "CLASS", "NAME", "REFERENCE_LIST"),
-        *("DIMENSION_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties", "_nc3_strict"),
-    }
-)
-"""Attributes netCDF readers act upon: a number stored with one of them would be read as another number."""
-
-_LONGEST_LIST = 2000
-"""HDF5 holds at most 64 KiB in an attribute that is not text."""
 
 
 def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> None:
@@ -96,7 +83,8 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> None
 def open_result(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
     """Read a result that `save` wrote.
 
-    The file is read into memory and closed; it is never locked.
+    The file is read into memory whole, as it is at one moment, and closed; it is never locked, and whether
+    other programs, or this one, have it open does not matter.
 
     Parameters
     ----------
@@ -115,11 +103,11 @@ def open_result(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
     """
     file, group = split(path)
     try:
-        open(file, "rb").close()
+        image = file.read_bytes()
     except OSError as error:
         raise DataFileError(file, error.strerror or "cannot be read", "check the path") from error
     try:
-        return _read(file, group)
+        return _read(image, file, group)
     except DataFileError:
         raise
     except MemoryError as error:
@@ -152,39 +140,15 @@ def split(path: str | os.PathLike[str]) -> tuple[Path, str]:
     return Path(file), "/" + group.strip("/")
 
 
-def plain_attributes(attrs: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return attributes as they come back from a file (the normalisation of this module).
-
-    Raises
-    ------
-    SchemaError
-        A value cannot be written down, or its name is one netCDF acts upon.
-    """
-    plain = {}
-    for name, value in attrs.items():
-        if not isinstance(name, str) or not name or "/" in name:
-            raise SchemaError(f"attribute {name!r}", "has a name a file cannot keep", "use a plain word")
-        if name in _RESERVED:
-            raise SchemaError(f"attribute {name!r}", "has a meaning of its own in netCDF", "rename it")
-        try:
-            item = _plain(value)
-        except (TypeError, ValueError) as error:
-            raise SchemaError(f"attribute {name!r}", f"cannot be stored ({error})") from error
-        if item is not None:
-            plain[name] = item
-    return plain
-
-
-def _read(file: Path, group: str) -> xr.Dataset | xr.DataTree:
+def _read(image: bytes, file: Path, group: str) -> xr.Dataset | xr.DataTree:
     import xarray as xr
 
     options: dict[str, Any] = {
         "engine": "h5netcdf",
         "decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False, decode_via_dtype=True),
         "phony_dims": "access",
-        "driver_kwds": {"locking": False},
     }
-    with xr.open_datatree(file, **options) as whole:
+    with xr.open_datatree(io.BytesIO(image), **options) as whole:
         try:
             tree = whole[group] if group != "/" else whole
         except KeyError:
@@ -233,7 +197,7 @@ def _to_disk(ds: xr.Dataset) -> xr.Dataset:
             raise SchemaError(f"variable {name!r}", "has a name a file cannot keep", "use a plain word")
         try:
             attrs = plain_attributes(variable.attrs)
-            data = _plain_array(variable.values)
+            data = plain_array(variable.values)
         except SchemaError as error:
             raise SchemaError(f"{error.subject} of {name!r}", error.problem, error.remedy) from error
         except (TypeError, ValueError) as error:
@@ -325,88 +289,6 @@ def _encoding(dims: tuple[Any, ...], values: np.ndarray[Any, Any]) -> dict[str, 
     return {}
 
 
-def _plain_array(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return an array in the one form a file keeps it in."""
-    import numpy as np
-
-    kind = values.dtype.kind
-    if kind == "O":
-        if not all(isinstance(item, str) for item in values.flat):
-            raise TypeError("it holds Python objects other than text")
-        values, kind = values.astype(str), "U"
-    if kind == "U":
-        _writable_text("".join(values.flat))
-        return values
-    if kind in "Mm":
-        exact = values.astype(f"{kind}8[ns]")
-        if not bool(((exact == values) | np.isnat(values)).all()):
-            raise ValueError("it holds times that do not fit into ns")
-        return exact
-    if kind in "SV" or (kind == "f" and values.dtype.itemsize > 8) or values.dtype.itemsize > 16:
-        raise TypeError(f"files do not keep {values.dtype}")
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
-def _plain(value: Any) -> Any:
-    """Return the value of an attribute in the one form a file keeps it in; None is to be dropped."""
-    import numpy as np
-
-    if isinstance(value, np.datetime64 | np.timedelta64):
-        return str(value)
-    if isinstance(value, np.generic | np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, bool):
-        return int(value)
-    if value is None or isinstance(value, float):
-        return value
-    if isinstance(value, int):
-        return value if _fits(value) else str(value)
-    if isinstance(value, str):
-        return _writable_text(str(value))
-    if isinstance(value, os.PathLike):
-        return _writable_text(os.fspath(value))
-    if isinstance(value, datetime.date | datetime.datetime):
-        return value.isoformat()
-    if isinstance(value, list | tuple):
-        items = [_plain(item) for item in value]
-        if 0 < len(items) <= _LONGEST_LIST:
-            if all(isinstance(item, str) for item in value):
-                return items[0] if len(items) == 1 else items
-            if all(isinstance(item, int | float) for item in items):
-                kind = float if any(isinstance(item, float) for item in items) else int
-                return kind(items[0]) if len(items) == 1 else [kind(item) for item in items]
-    if isinstance(value, Mapping | list | tuple):
-        return _writable_text(json.dumps(_jsonable(value), ensure_ascii=False))
-    raise TypeError(f"files do not keep values of type {type(value).__name__}")
-
-
-def _jsonable(value: Any) -> Any:
-    """Return a nested value as JSON can write it."""
-    import numpy as np
-
-    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind not in "Mm":
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    return value if value is None or isinstance(value, bool | int) else _plain(value)
-
-
 def _opened(value: Any) -> Any:
     """Return an attribute as plain Python: HDF5 gives numpy scalars and arrays."""
     return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _fits(number: int) -> bool:
-    return -(2**63) <= number < 2**63
-
-
-def _writable_text(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("text with a NUL character")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("text that is not Unicode") from None
-    return text

@@ -7,7 +7,9 @@ and never happens by accident. A count is dimensionless, as in pint.
 
 from __future__ import annotations
 
+import re
 from functools import cache, lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from beamline.errors import SchemaError
@@ -23,9 +25,25 @@ _DEFINITIONS = (
 )
 
 
-@cache
+_QUANTITY = re.compile(
+    r"\s*(?P<number>[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)\s*"
+    r"(?P<unit>(1/)?[^\s\d.,+-].*?)?\s*"
+)
+
+_making = Lock()
+
+
 def registry() -> pint.UnitRegistry[Any]:
-    """Return the one unit registry of the process."""
+    """Return the one unit registry of the process.
+
+    Units of two registries are never equal, so threads that ask for the first time at once must get the same.
+    """
+    with _making:
+        return _registry()
+
+
+@cache
+def _registry() -> pint.UnitRegistry[Any]:
     import pint
 
     ureg: pint.UnitRegistry[Any] = pint.UnitRegistry(autoconvert_offset_to_baseunit=True)
@@ -101,10 +119,14 @@ def magnitude(quantity: str | float, units: str) -> float:
     """
     if isinstance(quantity, int | float):
         return float(quantity)
+    # Not pint's own reading: it takes "1,5 s" for 15 s and "1 2 s" for 2 s.
+    found = _QUANTITY.fullmatch(quantity)
     try:
-        value: Any = registry().Quantity(_spell_out(quantity))
-        return float(value.m if value.unitless else value.to(parse(units)).m)
-    except Exception as error:  # as in parse
+        if found is None:
+            raise ValueError("no number with a unit")
+        number, unit = float(found["number"]), found["unit"]
+        return float(convert(number, unit, units)) if unit else number
+    except (SchemaError, ValueError) as error:
         raise SchemaError(repr(quantity), f"not a quantity in {units or 'plain numbers'}") from error
 
 

@@ -10,7 +10,7 @@ from the sample to the detector, :math:`L` long. With :math:`p_1 = y - \mathrm{p
           t_2 &= p_2 \cos r_1 + L \sin r_1 \\
           t_3 &= p_1 \sin r_2 - p_2 \cos r_2 \sin r_1 + L \cos r_1 \cos r_2
 
-but for the rotation :math:`r_3` about the beam, and :math:`2θ = \arctan(\sqrt{t_1^2 + t_2^2} / t_3)`.
+turned about the beam by :math:`r_3`, and :math:`2θ = \arctan(\sqrt{t_1^2 + t_2^2} / t_3)`.
 
 ``orientation`` says from which corner of the image *as stored* the indices are counted: 3 as stored, 2 with
 the rows in reverse order, 4 with the columns in reverse, 1 with both. A geometry of orientation 2 for an
@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beamline.atomic import write_atomic
 from beamline.errors import CalibrationError
 from calibration import geometry_files
-from calibration.records import Calibration, load_record, write_text
+from calibration.records import Calibration, load_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,6 +149,34 @@ class Geometry(Calibration):
             path, {**values, "pixel_size": pixel_size, "shape": shape, "orientation": orientation}
         )
 
+    @classmethod
+    def from_pyfai(cls, integrator: AzimuthalIntegrator) -> Geometry:
+        """Return the geometry of a pyFAI object.
+
+        Raises
+        ------
+        CalibrationError
+            It has no wavelength, or its detector is not a flat regular grid.
+        """
+        detector = integrator.detector
+        if not (detector.uniform_pixel and detector.IS_FLAT and detector.pixel1):
+            raise CalibrationError("pyFAI geometry", "is not that of a flat regular grid of pixels")
+        if integrator.wavelength is None:
+            raise CalibrationError("pyFAI geometry", "has no wavelength", "set its wavelength in m")
+        shape = detector.shape or detector.max_shape
+        return cls(
+            distance=float(integrator.dist),
+            poni1=float(integrator.poni1),
+            poni2=float(integrator.poni2),
+            rot1=float(integrator.rot1),
+            rot2=float(integrator.rot2),
+            rot3=float(integrator.rot3),
+            wavelength=float(integrator.wavelength) * 1e10,
+            pixel_size=(float(detector.pixel1), float(detector.pixel2)),
+            shape=(int(shape[0]), int(shape[1])) if shape else None,
+            orientation=int(detector.orientation),
+        )
+
     @property
     def center(self) -> tuple[float, float]:
         """Point where the beam meets the detector: (x, y) in px, counted as `orientation` says.
@@ -191,6 +220,24 @@ class Geometry(Calibration):
             x = x[::-1]
         return y[:, np.newaxis], x[np.newaxis, :]
 
+    def vectors(self, shape: tuple[int, int] | None = None) -> tuple[NDArray[np.float64], ...]:
+        """Return t1 (vertical), t2 (horizontal), t3 (along the beam) of every pixel centre, (y, x) in m.
+
+        Raises
+        ------
+        CalibrationError
+            The shape is neither given nor known, or contradicts the geometry.
+        """
+        y, x = self.positions(shape)
+        p1, p2 = y - self.poni1, x - self.poni2
+        sin1, cos1 = math.sin(self.rot1), math.cos(self.rot1)
+        sin2, cos2 = math.sin(self.rot2), math.cos(self.rot2)
+        sin3, cos3 = math.sin(self.rot3), math.cos(self.rot3)
+        t1 = p1 * cos2 + p2 * (sin1 * sin2) - self.distance * cos1 * sin2
+        t2 = p2 * cos1 + self.distance * sin1
+        t3 = p1 * sin2 - p2 * (cos2 * sin1) + self.distance * cos1 * cos2
+        return t1 * cos3 - t2 * sin3, t1 * sin3 + t2 * cos3, t3
+
     def two_theta(self, shape: tuple[int, int] | None = None) -> NDArray[np.float64]:
         """Return the scattering angle of every pixel centre of an image as stored, (y, x) in rad.
 
@@ -201,13 +248,7 @@ class Geometry(Calibration):
         """
         import numpy as np
 
-        y, x = self.positions(shape)
-        p1, p2 = y - self.poni1, x - self.poni2
-        sin1, cos1 = math.sin(self.rot1), math.cos(self.rot1)
-        sin2, cos2 = math.sin(self.rot2), math.cos(self.rot2)
-        t1 = p1 * cos2 + p2 * (sin1 * sin2) - self.distance * cos1 * sin2
-        t2 = p2 * cos1 + self.distance * sin1
-        t3 = p1 * sin2 - p2 * (cos2 * sin1) + self.distance * cos1 * cos2
+        t1, t2, t3 = self.vectors(shape)
         return np.arctan2(np.hypot(t1, t2), t3)
 
     def shape_of(self, shape: tuple[int, int] | None, subject: str = "image") -> tuple[int, int]:
@@ -267,11 +308,11 @@ class Geometry(Calibration):
 
         Raises
         ------
-        CalibrationError
+        DataFileError
             The file cannot be written.
         """
         if Path(path).suffix.lower() == ".poni":
-            write_text(path, geometry_files.poni_text(self.to_record()))
+            write_atomic(path, geometry_files.poni_text(self.to_record()).encode())
         else:
             super().save(path)
 

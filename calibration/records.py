@@ -11,11 +11,11 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from beamline import provenance
 from beamline._lazy import resolve
+from beamline.atomic import write_atomic
 from beamline.errors import CalibrationError
 
 
@@ -67,10 +67,11 @@ class Calibration:
 
         Raises
         ------
-        CalibrationError
+        DataFileError
             The file cannot be written.
         """
-        write_text(path, json.dumps(self._tagged(), indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(self._tagged(), indent=2, ensure_ascii=False) + "\n"
+        write_atomic(path, text.encode())
 
     def _tagged(self) -> dict[str, Any]:
         """Return the record with the name of its class, as a history holds it."""
@@ -137,20 +138,6 @@ def read_text(path: str | os.PathLike[str], limit: int = 16_000_000) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("latin-1")
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a calibration file.
-
-    Raises
-    ------
-    CalibrationError
-        The file cannot be written.
-    """
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CalibrationError(path, error.strerror or "cannot be written", "check the folder") from error
 
 
 def _jsonable(value: Any) -> Any:

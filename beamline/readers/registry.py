@@ -24,12 +24,26 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FORMATS: tuple[str, ...] = (
+    "beamline.readers.athena:FORMAT",
+    "beamline.readers.xdi:FORMAT",
     "beamline.readers.als_irixs:IMAGES",
     "beamline.readers.als_irixs:SPECTRA",
     "beamline.readers.als_irixs:EXPOSURE",
     "beamline.readers.sigscan:FORMAT",
+    "beamline.readers.biologic:MPT",
+    "beamline.readers.zilien:ZILIEN",
+    "beamline.readers.maccor:MACCOR",
+    "beamline.readers.tiff:FORMAT",
+    "beamline.readers.edf:FORMAT",
+    "beamline.readers.fabio_images:FORMAT",
+    "beamline.readers.patterns:FORMAT",
+    "beamline.readers.xas_columns:FORMAT",
+    "beamline.readers.table:TABLE",
 )
 """Our own formats, ``"module:attribute"``, the most certain first."""
+
+REFUSED: tuple[str, ...] = ("beamline.readers.binaries:BINARY",)
+"""Formats we recognise and do not read; those of other packages go before them."""
 
 HEAD = 4096
 
@@ -71,9 +85,9 @@ class Format:
 
 @cache
 def formats() -> tuple[Format, ...]:
-    """Return every known format: ours, then those other packages register."""
+    """Return every known format: ours, then those other packages register, then what we refuse."""
     foreign = (entry.load() for entry in entry_points(group="redoxlight.readers"))
-    return (*(resolve(target) for target in FORMATS), *foreign)
+    return (*map(resolve, FORMATS), *foreign, *map(resolve, REFUSED))
 
 
 def format_of(path: Path, kind: str | None = None) -> Format:

@@ -1,0 +1,179 @@
+"""XDI, the XAFS Data Interchange format, version 1.0 (Ravel and Newville, J. Phys. Conf. Ser. 712 (2016)
+012148; XraySpectroscopy/XAS-Data-Interchange), and the step-scan files of GSECARS that call themselves XDI.
+
+The first line is ``# XDI/version``; fields are ``# Family.key: value``; ``# ///`` ends them and begins the
+user's comments; ``# ---`` ends the header; then a line of labels and the columns. ``Column.N: name units``
+names the columns. Where the clock's time zone is given, the middle of the scan becomes its ``time``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from beamline.errors import ConfigError, DataFileError
+from beamline.readers import absorption
+from beamline.readers.registry import Format
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_FIELD = re.compile(r"#\s*(?P<family>\w+)\.(?P<key>\w+)\s*:\s*(?P<value>.*)$")
+_KEPT = {
+    "sample.name": "sample",
+    "sample.formula": "formula",
+    "sample.temperature": "sample_temperature",
+    "beamline.name": "beamline",
+    "facility.name": "facility",
+    "mono.name": "monochromator",
+    "scan.start_time": "start_time",
+    "scan.end_time": "end_time",
+    "scanparameters.e0": "nominal_e0",
+    "scan.edge_energy": "nominal_e0",
+}
+
+
+def read(
+    path: Path,
+    *,
+    element: str | None = None,
+    edge: str | None = None,
+    mode: str | None = None,
+    d_spacing: float | None = None,
+    timezone: str | None = None,
+) -> xr.Dataset:
+    """Read one scan.
+
+    Parameters
+    ----------
+    path
+        The file.
+    element, edge
+        What was measured, where the file does not say or must be checked.
+    mode
+        "transmission" or "fluorescence" where both are in the file.
+    d_spacing
+        Lattice spacing of the monochromator in angstrom, over that of the header; for files of angles.
+    timezone
+        Zone of the beamline's clock ("America/Chicago"): XDI gives local times.
+
+    Raises
+    ------
+    DataFileError
+        The file has no columns, or none that make μ(E).
+    """
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    fields, comments, header = _header(lines)
+    rows = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    labels, units = _labels(fields, header, len(rows[0]) if rows else 0)
+    if not rows or len(labels) < 2:
+        raise DataFileError(path, "has no columns of data")
+    columns = _numbers(path, rows, len(labels))
+    stated = fields.get("element.symbol", ""), fields.get("element.edge", "")
+    for family in ("scan", "scanparameters"):
+        if not stated[0]:
+            stated = fields.get(f"{family}.element", ""), fields.get(f"{family}.edge", "")
+    d_header = _number(fields.get("mono.d_spacing", fields.get("mono.dspacing", "")))
+    ds = absorption.scan(
+        labels,
+        columns,
+        units=units,
+        name=str(path),
+        element=element,
+        edge=edge,
+        stated=stated,
+        reference=fields.get("sample.reference"),
+        d_spacing=d_spacing or d_header,
+        mode=mode,
+    )
+    ds.attrs["label"] = Path(path).stem
+    ds.attrs |= {name: fields[key] for key, name in _KEPT.items() if key in fields}
+    if d_header:
+        ds.attrs["d_spacing"] = d_header
+    if comments:
+        ds.attrs["comments"] = comments
+    if timezone:
+        ds = ds.assign_coords(time=_mid_time(fields, timezone, path))
+    return ds
+
+
+def _header(lines: list[str]) -> tuple[dict[str, str], str, list[str]]:
+    """Return fields (keys in lower case), the user's comments, and all header lines."""
+    fields: dict[str, str] = {}
+    comments: list[str] = []
+    header = [line for line in lines if line.lstrip().startswith("#")]
+    in_comments = False
+    for line in header[1:]:
+        text = line.lstrip("# \t").rstrip()
+        if re.match(r"#\s*/{3,}", line):
+            in_comments = True
+        elif re.match(r"#\s*-{3,}", line):
+            break
+        elif in_comments:
+            comments.append(text)
+        elif match := _FIELD.match(line):
+            # GSECARS appends the name of the process variable after "||"
+            fields.setdefault(f"{match['family']}.{match['key']}".lower(), match["value"].split("||")[0].strip())
+    return fields, "\n".join(c for c in comments if c), header
+
+
+def _labels(fields: dict[str, str], header: list[str], count: int) -> tuple[list[str], list[str]]:
+    """Return names and units of the columns: from ``Column.N``, else from the last line of the header."""
+    labels, units = [], []
+    for n in range(1, count + 1):
+        words = fields.get(f"column.{n}", "").split(maxsplit=1)
+        if not words:
+            break
+        labels.append(words[0])
+        units.append(words[1] if len(words) > 1 else "")
+    if len(labels) == count:
+        return labels, units
+    words = header[-1].lstrip("# \t").split() if header else []
+    return (words, [""] * count) if len(words) == count else ([], [])
+
+
+def _numbers(path: Path, rows: list[list[str]], width: int) -> Any:
+    try:
+        return np.array([[float(word) for word in row[:width]] for row in rows if len(row) >= width])
+    except ValueError as error:
+        raise DataFileError(path, f"has a column that is no number ({error})") from error
+
+
+def _number(text: str) -> float | None:
+    """Return the number a field begins with ("3.1356369 Å")."""
+    match = re.match(r"\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)", text)
+    return float(match[1]) if match else None
+
+
+def _mid_time(fields: dict[str, str], timezone: str, path: Path) -> np.datetime64:
+    from datetime import UTC, datetime
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ConfigError("timezone", f"{timezone!r} is not a zone", 'for example "America/Chicago"') from error
+    stamps = []
+    for key in ("scan.start_time", "scan.end_time"):
+        if key in fields:
+            try:
+                moment = datetime.fromisoformat(fields[key])
+            except ValueError as error:
+                raise DataFileError(path, f"has the {key} {fields[key]!r}, which is no ISO time") from error
+            moment = moment.replace(tzinfo=zone) if moment.tzinfo is None else moment
+            stamps.append(np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "ns"))
+    if len(stamps) != 2:
+        raise DataFileError(path, "states no start and end time", "leave out timezone")
+    return np.datetime64(stamps[0] + (stamps[1] - stamps[0]) // 2, "ns")
+
+
+FORMAT = Format(
+    name="XDI",
+    kind="xas.scans",
+    suffixes=(".xdi",),
+    read=read,
+    sniff=lambda head, path: head.lstrip(b"# \t").startswith(b"XDI/"),
+)

@@ -1,0 +1,48 @@
+"""X-ray absorption: alignment, normalisation, edge positions, EXAFS and its fit with FEFF paths."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beamline._lazy import attach
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "align": "xas.alignment:align",
+        "normalize": "xas.normalization:normalize",
+        "edge": "xas.edges:edge",
+        "exafs": "xas.background:exafs",
+        "fourier": "xas.background:fourier",
+        "feff": "xas.scattering:feff",
+        "Paths": "xas.scattering:Paths",
+        "fit": "xas.shells:fit",
+        "simulate": "xas.simulate",
+        "figures": "xas.figures",
+    },
+)
+
+__all__ = [
+    "Paths",
+    "align",
+    "edge",
+    "exafs",
+    "feff",
+    "figures",
+    "fit",
+    "fourier",
+    "normalize",
+    "simulate",
+]
+
+if TYPE_CHECKING:
+    from xas import figures as figures
+    from xas import simulate as simulate
+    from xas.alignment import align as align
+    from xas.background import exafs as exafs
+    from xas.background import fourier as fourier
+    from xas.edges import edge as edge
+    from xas.normalization import normalize as normalize
+    from xas.scattering import Paths as Paths
+    from xas.scattering import feff as feff
+    from xas.shells import fit as fit

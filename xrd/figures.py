@@ -1,0 +1,168 @@
+"""Figures of patterns: lines one above the other, and the map of a series."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap, PowerNorm
+
+from beamline import plotting
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_LINES = 24
+"""More lines than these cannot be told apart in a column; every n-th frame is drawn then."""
+
+
+def overview(ds: xr.Dataset) -> Figure:
+    """Draw patterns the way their number asks for: lines up to `MOST_LINES` frames, else a map.
+
+    Parameters
+    ----------
+    ds
+        Dataset of kind ``xrd.patterns``.
+    """
+    return waterfall(ds) if _series(ds).sizes["frame"] <= MOST_LINES else contour(ds)
+
+
+def waterfall(ds: xr.Dataset) -> Figure:
+    """Draw the square root of the intensity against 2θ, frame above frame.
+
+    On this scale the noise of counts is equally high everywhere, so that weak peaks are seen beside strong
+    ones. Of more than `MOST_LINES` frames every n-th is drawn.
+
+    Parameters
+    ----------
+    ds
+        Dataset of kind ``xrd.patterns``.
+    """
+    series = _series(ds)
+    frames = np.arange(0, series.sizes["frame"], math.ceil(series.sizes["frame"] / MOST_LINES))
+    root = np.sqrt(np.clip(series["intensity"].values[frames], 0, None))
+    lowest, highest = np.nanmin(root), np.nanpercentile(root, 99.9)
+    step = 0.2 * float(highest - lowest) if len(frames) > 1 else 0.0
+    with plotting.style():
+        height = plotting.ONE_COLUMN * (0.62 + 0.025 * (len(frames) - 1))
+        figure, axes = plotting.new_figure(height=height)
+        colors = plotting.colors(len(frames))
+        for i, color in enumerate(colors):
+            # Later frames lie behind, so that no line is hidden by the peaks of the one below.
+            axes.plot(series["two_theta"], root[i] + i * step, color=color, lw=0.6, zorder=len(frames) - i)
+        axes.set_xlim(*_lit(series))
+        _two_theta_axis(axes, series)
+        axes.set_ylim(lowest - 0.03 * (highest - lowest), None)
+        if len(frames) == 1:
+            axes.set_ylabel(plotting.axis_label(series["intensity"], "intensity"))
+            _squared_ticks(axes)
+        else:
+            axes.set_ylabel("√intensity (offset)")
+            axes.set_yticks([])
+            edges = np.append(frames, frames[-1] + (frames[1] - frames[0])) - 0.5
+            mappable = ScalarMappable(BoundaryNorm(edges, len(frames)), ListedColormap(colors))
+            bar = figure.colorbar(mappable, ax=axes, fraction=0.04, pad=0.02, aspect=30)
+            shown = frames[:: math.ceil(len(frames) / 8)]
+            bar.set_ticks(shown.tolist(), labels=[str(frame) for frame in shown])
+            bar.ax.tick_params(length=0)
+            bar.set_label("frame")
+    return figure
+
+
+def contour(ds: xr.Dataset) -> Figure:
+    """Draw the intensity as a map of 2θ and frame, or time where the frames have one; empty bins are white.
+
+    Parameters
+    ----------
+    ds
+        Dataset of kind ``xrd.patterns``.
+    """
+    series = _series(ds)
+    intensity = series["intensity"]
+    rows, label = _rows(series)
+    # Colours span what most bins hold: the strongest rings and the shadow of a beam stop lie beyond.
+    low, high = np.nanpercentile(intensity, [2.0, 99.5])
+    with plotting.style():
+        figure, axes = plotting.new_figure(height=0.8 * plotting.ONE_COLUMN)
+        mesh = axes.pcolormesh(
+            _edges(series["two_theta"].values),
+            _edges(rows),
+            np.ma.masked_invalid(intensity.values),
+            cmap=plotting.colormap(),
+            norm=PowerNorm(0.5, vmin=low, vmax=max(high, low + 1e-12)),
+            rasterized=True,
+        )
+        axes.set_xlim(*_lit(series))
+        _two_theta_axis(axes, series)
+        axes.set_ylabel(label)
+        bar = figure.colorbar(mesh, ax=axes, fraction=0.04, pad=0.02, aspect=30, extend="both")
+        bar.set_label(plotting.axis_label(intensity, "intensity"))
+        bar.ax.minorticks_off()
+    return figure
+
+
+def _series(ds: xr.Dataset) -> xr.Dataset:
+    return ds if "frame" in ds.dims else ds.expand_dims("frame")
+
+
+def _lit(series: xr.Dataset) -> tuple[float, float]:
+    """Return the range of 2θ in which anything was measured."""
+    measured = np.isfinite(series["intensity"].values).any(axis=0)
+    two_theta = series["two_theta"].values[measured] if measured.any() else series["two_theta"].values
+    return float(two_theta.min()), float(two_theta.max())
+
+
+def _rows(series: xr.Dataset) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], str]:
+    """Return the position of every frame along the map, and what it is."""
+    if "time" in series.coords and series["time"].dims == ("frame",):
+        seconds = (series["time"].values - series["time"].values[0]) / np.timedelta64(1, "s")
+        if (np.diff(seconds) > 0).all():
+            unit, scale = ("h", 3600.0) if seconds[-1] > 3 * 3600 else ("min", 60.0)
+            return seconds / scale, f"time ({unit})"
+    return np.arange(series.sizes["frame"], dtype=np.float64), "frame"
+
+
+def _edges(
+    centers: np.ndarray[tuple[int], np.dtype[np.float64]],
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return the edges of cells around `centers`."""
+    if len(centers) == 1:
+        return np.array([centers[0] - 0.5, centers[0] + 0.5])
+    inner = (centers[1:] + centers[:-1]) / 2
+    return np.concatenate([[2 * centers[0] - inner[0]], inner, [2 * centers[-1] - inner[-1]]])
+
+
+def _two_theta_axis(axes: Axes, series: xr.Dataset) -> None:
+    """Label the axis, and put q on the opposite one where the wavelength is known."""
+    axes.set_xlabel("2θ (°)")
+    axes.minorticks_on()
+    axes.tick_params(axis="y", which="minor", length=0)
+    wavelength = series.attrs.get("wavelength")
+    if wavelength is None:
+        axes.spines["top"].set_visible(False)
+        return
+    factor = 4 * np.pi / float(wavelength)
+    top = axes.secondary_xaxis(
+        "top",
+        functions=(
+            lambda angle: factor * np.sin(np.radians(angle) / 2),
+            lambda q: np.degrees(2 * np.arcsin(np.clip(np.asarray(q, dtype=float) / factor, -1, 1))),
+        ),
+    )
+    top.set_xlabel("q (Å⁻¹)")
+
+
+def _squared_ticks(axes: Axes) -> None:
+    """Write the intensity itself beside an axis of its square root."""
+    low, high = (max(limit, 0.0) for limit in axes.get_ylim())
+    candidates = [m * 10.0**e for e in range(-3, 10) for m in (1, 2, 5) if low**2 <= m * 10.0**e <= high**2]
+    ticks: list[float] = [0.0] if low == 0 else []
+    for value in reversed(candidates):
+        # Labels need room: a twelfth of the axis between neighbours.
+        if all(abs(math.sqrt(value) - math.sqrt(tick)) > (high - low) / 12 for tick in ticks):
+            ticks.append(value)
+    axes.set_yticks([math.sqrt(tick) for tick in ticks], labels=[f"{tick:g}" for tick in ticks])

@@ -1,0 +1,369 @@
+r"""Azimuthal integration: from detector frames to intensity against 2θ.
+
+A pixel :math:`i` with signal :math:`s_i` and normalisation
+:math:`n_i = Ω_i P_i` (relative solid angle and polarisation) lies in bin :math:`b` with weight
+:math:`c_{ib}`: 1 or 0 without splitting, else the part of the pixel inside the bin. Then
+
+.. math:: I_b = \frac{\sum_i c_{ib} s_i}{\sum_i c_{ib} n_i}, \qquad
+          σ^2(I_b) = \frac{\sum_i c_{ib}^2 σ_i^2}{\left(\sum_i c_{ib} n_i\right)^2}
+
+(J. Kieffer et al., J. Synchrotron Rad. 27 (2020) 558). The weights are those of the solid angle, so that a
+pixel that saw less counts for less and the mean is unbiased for Poisson counts.
+
+* Solid angle: :math:`Ω = \cos^3 α`, α the angle of incidence on the flat detector, 1 at its foot.
+* Polarisation: :math:`P = ½ (1 + \cos^2 2θ - p \cos 2χ \sin^2 2θ)`, p = 1 for a horizontal electric field,
+  χ from the horizontal axis (R. Kahn et al., J. Appl. Cryst. 15 (1982) 330).
+* Poisson errors: :math:`σ_i^2 = g s_i`, with the gain g = 1 for counts. A pixel without a count adds no
+  variance; a bin whose pixels have not one count together is given the variance of one count.
+* Azimuthal errors: :math:`σ_i^2 = (s_i - n_i I_b)^2`, the scatter of the pixels of the bin about their mean,
+  times n/(n-1) for the n pixels. It needs no gain, but takes slope and texture within the bin for noise.
+
+Splitting spreads a pixel over several bins, whose errors are then correlated (by half and more where the
+bins are as fine as pixels); the errors are right for each bin, not for sums or fits over them.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar, cast
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from beamline import provenance, units
+from beamline.errors import CalibrationError, ConfigError, DataFileError, SchemaError
+from calibration import geometry as geometries
+from calibration.geometry import Geometry
+from xrd.kernel import SPLITTING, Kernel, StaticMask, mean
+from xrd.masks import read_mask
+
+if TYPE_CHECKING:
+    from pyFAI.integrator.azimuthal import AzimuthalIntegrator
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Image = NDArray[Any]
+Splitting = Literal["none", "bbox", "full"]
+ErrorModel = Literal["poisson", "azimuthal"]
+
+
+def _plain_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """Let `geometry` and `mask` be files or pyFAI's objects; what the step records is the same for all."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def with_plain_arguments(*args: P.args, **kwargs: P.kwargs) -> R:
+        arguments = signature.bind(*args, **kwargs).arguments
+        arguments["geometry"] = as_geometry(arguments["geometry"])
+        if isinstance(arguments.get("mask"), str):
+            arguments["mask"] = Path(arguments["mask"])
+        return cast(R, cast(Any, function)(**arguments))
+
+    return with_plain_arguments
+
+
+@_plain_arguments
+@provenance.step("xrd.integrate", returns="xrd.patterns")
+def integrate(
+    images: xr.Dataset | Image,
+    geometry: Geometry | AzimuthalIntegrator | str | os.PathLike[str],
+    bins: int = 3000,
+    splitting: Splitting = "none",
+    mask: Image | str | os.PathLike[str] | None = None,
+    polarization: float | None = 0.99,
+    solid_angle: bool = True,
+    error_model: ErrorModel = "poisson",
+    two_theta_range: tuple[float, float] | None = None,
+    gain: float | None = None,
+    saturation: float | None = None,
+    mask_orientation: int | None = None,
+) -> xr.Dataset:
+    """Integrate detector frames azimuthally.
+
+    Parameters
+    ----------
+    images
+        Dataset of kind ``images``, or a bare array (y, x) or (frame, y, x), taken as counts.
+    geometry
+        Where the pixels are: a `Geometry`, a file of one, or pyFAI's integrator.
+    bins
+        Number of bins, evenly spaced in 2θ.
+    splitting
+        How a pixel is shared between bins: ``"none"`` (by its centre), ``"bbox"`` (evenly over its extent in
+        2θ), ``"full"`` (by its corners).
+    mask
+        Pixels never to be used: an array (y, x) as the image is stored, nonzero = masked, or a mask file.
+    polarization
+        Polarisation factor p of the beam, 1 for a horizontal electric field; None: no correction.
+    solid_angle
+        Whether to correct for the solid angle of the pixels.
+    error_model
+        ``"poisson"``, or ``"azimuthal"`` for data whose gain is not known.
+    two_theta_range
+        First and last edge of the bins in deg; by default those of the pixel centres.
+    gain
+        Signal of one photon, in the units of the images. Needed for Poisson errors of ADU; 1 for counts.
+    saturation
+        Signal from which on a pixel is not used.
+    mask_orientation
+        Orientation in which a mask file holds the image, as `Geometry` counts it; see `xrd.read_mask`.
+
+    Returns
+    -------
+    Dataset of kind ``xrd.patterns``
+        ``intensity`` (frame, two_theta): mean signal per pixel at normal incidence, in the units of the
+        images, with ``intensity_errors``; ``coverage`` (frame, two_theta): live pixels in the bin; the
+        coordinates ``two_theta`` (centres, deg), ``q`` (1/angstrom), and those of the frames. A bin without
+        live pixel is NaN with coverage 0; with azimuthal errors so is the intensity of a bin of one pixel.
+
+    Raises
+    ------
+    CalibrationError
+        The geometry is that of another detector, or the errors need a gain.
+    ConfigError
+        A parameter is not possible.
+    DataFileError
+        A frame has no live pixel in the range, or the mask cannot be read.
+    SchemaError
+        `images` is not a Dataset of images.
+
+    Notes
+    -----
+    Not used are, frame by frame: pixels that are not finite; negative ones of counts or photons (detectors
+    mark gaps and dead pixels so); the largest number of an unsigned integer type (saturated, or marked bad).
+    """
+    frames = _frames(images)
+    variance_per_signal = _variance_per_signal(frames.units, error_model, gain)
+    shape = (frames.counts.shape[1], frames.counts.shape[2])
+    assert isinstance(geometry, Geometry)  # noqa: S101 - _plain_arguments has seen to it
+    geometry.shape_of(shape, frames.name(0))
+    kernel = _kernel(
+        geometry,
+        shape,
+        _positive("bins", bins),
+        _choice("splitting", splitting, SPLITTING),
+        StaticMask(_mask(mask, shape, geometry, mask_orientation)),
+        _polarization(polarization),
+        bool(solid_angle),
+        _range(two_theta_range),
+    )
+    intensity = np.full((len(frames.counts), bins), np.nan)
+    errors = np.full_like(intensity, np.nan)
+    coverage = np.zeros_like(intensity)
+    for i, counts in enumerate(frames.counts):
+        signal = _live_signal(counts, frames.is_counts, saturation)
+        sums = kernel.sums(signal, variance_per_signal)
+        if not sums.pixels.any():
+            raise DataFileError(
+                frames.name(i), "has no live pixel in the range", "check the mask and the 2θ range"
+            )
+        intensity[i], errors[i], coverage[i] = mean(sums, variance_per_signal)
+    return _patterns(frames, geometry, kernel, intensity, errors, coverage).assign_attrs(
+        error_model=error_model
+    )
+
+
+@dataclass(eq=False)
+class Integrator:
+    """Integration with settled parameters, for frame after frame; they are those of `integrate`.
+
+    Calling it is calling `integrate`: same result, same history. It may be called from several threads.
+    """
+
+    geometry: Geometry | AzimuthalIntegrator | str | os.PathLike[str]
+    bins: int = 3000
+    splitting: Splitting = "none"
+    mask: Image | str | os.PathLike[str] | None = None
+    polarization: float | None = 0.99
+    solid_angle: bool = True
+    error_model: ErrorModel = "poisson"
+    two_theta_range: tuple[float, float] | None = None
+    gain: float | None = None
+    saturation: float | None = None
+    mask_orientation: int | None = None
+
+    def __post_init__(self) -> None:
+        self.geometry = as_geometry(self.geometry)
+
+    def __call__(self, images: xr.Dataset | Image) -> xr.Dataset:
+        """Return the patterns of `images`; see `integrate`."""
+        return integrate(images, **vars(self))
+
+
+def as_geometry(geometry: Geometry | AzimuthalIntegrator | str | os.PathLike[str]) -> Geometry:
+    """Return a `Geometry`, a file of one, or pyFAI's integrator as a `Geometry`.
+
+    Raises
+    ------
+    CalibrationError
+        The file does not define a geometry, or pyFAI's detector is not a flat regular grid.
+    """
+    if isinstance(geometry, Geometry):
+        return geometry
+    if isinstance(geometry, str | os.PathLike):
+        return geometries.load(geometry)
+    return Geometry.from_pyfai(geometry)
+
+
+class _Frames(NamedTuple):
+    """The images and what goes with each."""
+
+    counts: Image
+    units: str
+    coords: dict[str, xr.DataArray]
+
+    @property
+    def is_counts(self) -> bool:
+        """Whether the numbers are events, not converter units."""
+        return units.compatible(self.units, "count") or units.compatible(self.units, "photon")
+
+    def name(self, index: int) -> str:
+        if "file" in self.coords:
+            return f"{np.atleast_1d(self.coords['file'].values)[index]} (frame {index})"
+        return f"frame {index}"
+
+
+def _frames(images: xr.Dataset | Image) -> _Frames:
+    if isinstance(images, xr.Dataset):
+        if "counts" not in images or images["counts"].dims not in (("frame", "y", "x"), ("y", "x")):
+            raise SchemaError("images", "has no variable counts (frame, y, x)", "read it with beamline.read")
+        counts = images["counts"]
+        if "units" not in counts.attrs:
+            raise SchemaError("counts", "has no units", 'set attrs["units"] to "count" or "ADU"')
+        coords = {str(k): c for k, c in counts.coords.items() if c.dims == ("frame",)}
+        values = counts.values
+        return _Frames(values if values.ndim == 3 else values[np.newaxis], str(counts.attrs["units"]), coords)
+    values = np.asarray(images)
+    if values.ndim not in (2, 3) or values.dtype.kind not in "iuf":
+        raise SchemaError(
+            "image", f"is of shape {values.shape} and type {values.dtype}", "give numbers (y, x)"
+        )
+    return _Frames(values if values.ndim == 3 else values[np.newaxis], "count", {})
+
+
+def _live_signal(counts: Image, is_counts: bool, saturation: float | None) -> NDArray[np.float32]:
+    """Return the signal, NaN where the pixel did not measure."""
+    signal = counts.astype(np.float32)
+    dead = ~np.isfinite(signal)
+    if is_counts and counts.dtype.kind != "u":
+        dead |= counts < 0
+    if counts.dtype.kind == "u":
+        dead |= counts == np.iinfo(counts.dtype).max
+    if saturation is not None:
+        dead |= counts >= saturation
+    signal[dead] = np.nan
+    return np.ascontiguousarray(signal)
+
+
+_one_set_up = threading.Lock()
+
+
+@functools.lru_cache(maxsize=2)
+def _cached_kernel(*settings: Any) -> Kernel:
+    return Kernel(*settings)
+
+
+def _kernel(*settings: Any) -> Kernel:
+    """Return the kernel for these settings; its set-up takes seconds, so the last two are kept."""
+    with _one_set_up:
+        return _cached_kernel(*settings)
+
+
+def _patterns(
+    frames: _Frames,
+    geometry: Geometry,
+    kernel: Kernel,
+    intensity: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    coverage: NDArray[np.float64],
+) -> xr.Dataset:
+    dims = ("frame", "two_theta")
+    q = 4 * np.pi / geometry.wavelength * np.sin(np.radians(kernel.two_theta) / 2)
+    attrs = {"units": frames.units, "long_name": "mean signal per pixel"}
+    return xr.Dataset(
+        {
+            "intensity": (dims, intensity, attrs),
+            "intensity_errors": (dims, errors),
+            "coverage": (dims, coverage),
+        },
+        coords={"two_theta": kernel.two_theta, "q": ("two_theta", q), **frames.coords},
+        attrs={
+            "wavelength": geometry.wavelength,
+            "wavelength_units": "angstrom",
+            "polarization_corrected": int(kernel.polarization is not None),
+            "polarization_factor": kernel.polarization if kernel.polarization is not None else np.nan,
+            "solid_angle_corrected": int(kernel.solid_angle),
+            "splitting": kernel.splitting,
+            "method": kernel.method,
+        },
+    )
+
+
+def _variance_per_signal(unit: str, error_model: str, gain: float | None) -> float | None:
+    """Return variance / signal of a pixel; None where it is to be taken from the scatter."""
+    _choice("error_model", error_model, ("poisson", "azimuthal"))
+    if error_model == "azimuthal":
+        return None
+    if gain is not None:
+        if not (np.isfinite(gain) and gain > 0):
+            raise ConfigError("gain", f"is {gain}", "it is the signal of one photon, above 0")
+        return float(gain)
+    if units.compatible(unit, "count") or units.compatible(unit, "photon"):
+        return 1.0
+    raise CalibrationError(
+        "images",
+        f"are in {unit}: without the gain their Poisson errors are not known",
+        'give gain= (signal per photon), or error_model="azimuthal"',
+    )
+
+
+def _mask(
+    mask: Any, shape: tuple[int, int], geometry: Geometry, mask_orientation: int | None
+) -> NDArray[np.bool_] | None:
+    if mask is None:
+        return None
+    if isinstance(mask, os.PathLike):
+        orientation = mask_orientation
+        # Dioptas writes the mask as it shows the image, which is how its geometry counts the pixels.
+        if orientation is None and Path(mask).suffix.lower() == ".mask":
+            orientation = geometry.orientation
+        return read_mask(mask, shape, orientation or 3)
+    array = np.asarray(mask)
+    if array.shape != shape:
+        raise ConfigError("mask", f"is of shape {array.shape}, the image of {shape}", "nonzero = masked")
+    return np.asarray(array != 0)
+
+
+def _positive(name: str, value: int) -> int:
+    if isinstance(value, bool) or int(value) != value or value < 1:
+        raise ConfigError(name, f"is {value}", "it is a whole number above 0")
+    return int(value)
+
+
+def _choice(name: str, value: str, allowed: Any) -> str:
+    if value not in allowed:
+        raise ConfigError(name, f"is {value!r}", f"it is one of {', '.join(allowed)}")
+    return value
+
+
+def _polarization(value: float | None) -> float | None:
+    if value is not None and not -1 <= value <= 1:
+        raise ConfigError("polarization", f"is {value}", "it lies between -1 and 1, or is None")
+    return None if value is None else float(value)
+
+
+def _range(value: tuple[float, float] | None) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    low, high = value
+    if not 0 <= low < high <= 180:
+        raise ConfigError("two_theta_range", f"is {low} to {high} deg", "it rises, within 0 to 180")
+    return float(low), float(high)

@@ -1,0 +1,81 @@
+"""Masks of detector pixels, as other programs draw them.
+
+In a mask file nonzero means masked (pyFAI, Dioptas, Fit2D alike). Beware of the orientation: Dioptas shows an
+image upside down, and writes both its geometry and its mask for the image as shown. Such a mask belongs to
+``image[::-1]``: its orientation is 2, as that of the geometry from the same program.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from beamline.errors import ConfigError, DataFileError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_STEPS = {1: (-1, -1), 2: (-1, 1), 3: (1, 1), 4: (1, -1)}
+
+
+def read_mask(
+    path: str | os.PathLike[str], shape: tuple[int, int], orientation: int = 3
+) -> NDArray[np.bool_]:
+    """Read a mask.
+
+    Parameters
+    ----------
+    path
+        An image of any format `beamline.read` knows (Dioptas' ``.mask`` is a TIFF), or ``.npy``.
+    shape
+        Pixels of the image along (y, x).
+    orientation
+        Which way round the mask holds the image: 3 as the image is stored, 2 with the rows in reverse (masks
+        of Dioptas), 4 with the columns in reverse, 1 with both.
+
+    Returns
+    -------
+    (y, x) array
+        True = masked, as the image is stored.
+
+    Raises
+    ------
+    ConfigError
+        There is no such orientation.
+    DataFileError
+        The file cannot be read, or has another number of pixels than the image.
+    """
+    if orientation not in _STEPS:
+        raise ConfigError("mask orientation", f"is {orientation!r}", "it is 1, 2, 3 or 4")
+    mask = _read_npy(path) if Path(path).suffix.lower() == ".npy" else _read_image(path)
+    if mask.shape != tuple(shape):
+        pixels = " x ".join(str(n) for n in mask.shape)
+        raise DataFileError(
+            path, f"has {pixels} pixels, the image {shape[0]} x {shape[1]}", "use the mask of this detector"
+        )
+    rows, columns = _STEPS[orientation]
+    return np.ascontiguousarray(mask[::rows, ::columns] != 0)
+
+
+def _read_npy(path: str | os.PathLike[str]) -> NDArray[np.generic]:
+    try:
+        mask: NDArray[np.generic] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataFileError(path, f"is no array ({error})", "save it with numpy.save") from error
+    if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "biuf":
+        raise DataFileError(path, "is not an array of numbers")
+    return mask
+
+
+def _read_image(path: str | os.PathLike[str]) -> NDArray[np.generic]:
+    from beamline.readers.registry import read
+
+    images = read(path, kind="images")
+    if not isinstance(images, xr.Dataset):
+        raise DataFileError(path, "holds several images", "give a file of one mask")
+    counts: NDArray[np.generic] = images["counts"].values
+    return counts[0] if counts.ndim == 3 and len(counts) == 1 else counts

@@ -1,0 +1,108 @@
+"""What ``[xrd.<name>]`` in ``beamtime.toml`` may say, and the recipe made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from beamline.config import InputFile, MeasurementConfig, find_files
+from beamline.readers.registry import concatenate
+from beamline.recipe import Recipe, Step
+
+TEMPLATE = """\
+[xrd.sample]                      # one table for each series of frames
+files = ["raw/sample_*.tif"]      # names or globs, relative to this file
+geometry = "geometry.poni"        # .poni, .imctrl (GSAS-II), or a record of redoxlight calibrate
+# orientation = 3                 # of a .poni older than 2.1: 3 image as stored (pyFAI), 2 flipped (Dioptas)
+# mask = "mask.mask"              # image or .npy, nonzero = masked
+bins = 3000
+# two_theta_range = [1.0, 15.0]   # deg
+# polarization = 0.99             # 1: horizontal electric field; false: no correction
+# gain = 20.0                     # ADU per photon of an integrating detector (flat panel, CCD)
+# error_model = "azimuthal"       # where the gain is not known
+"""
+
+
+class XrdMeasurement(MeasurementConfig):
+    """A series of diffraction frames."""
+
+    geometry: InputFile = Field(
+        description="Detector geometry: a .poni (pyFAI, Dioptas), an .imctrl (GSAS-II) or a saved record."
+    )
+    orientation: Literal[1, 2, 3, 4] | None = Field(
+        default=None,
+        description="Which way round the program that wrote the geometry held the image: 3 as stored "
+        "(pyFAI), 2 flipped vertically (Dioptas), 4 horizontally, 1 both. Needed where the file does not "
+        "say.",
+    )
+    pixel_size: tuple[float, float] | None = Field(
+        default=None, description="Size of a pixel along (y, x) in m; needed for an .imctrl."
+    )
+    mask: InputFile | None = Field(
+        default=None, description="Pixels never to be used: an image or .npy, nonzero = masked."
+    )
+    mask_orientation: Literal[1, 2, 3, 4] | None = Field(
+        default=None,
+        description="As orientation, for the mask. By default that of the geometry for a .mask of Dioptas, "
+        "else 3.",
+    )
+    bins: int = Field(default=3000, ge=1, description="Number of bins in 2θ.")
+    splitting: Literal["none", "bbox", "full"] = Field(
+        default="none", description="How a pixel is shared between bins; splitting correlates their errors."
+    )
+    polarization: float | Literal[False] = Field(
+        default=0.99,
+        description="Polarisation factor of the beam, 1 for a horizontal electric field; false: not "
+        "corrected.",
+    )
+    solid_angle: bool = Field(default=True, description="Whether to correct for the solid angle of pixels.")
+    two_theta_range: tuple[float, float] | None = Field(
+        default=None, description="First and last edge of the bins in deg; by default all of the detector."
+    )
+    error_model: Literal["poisson", "azimuthal"] = Field(
+        default="poisson", description="Errors from counting statistics, or from the scatter within a bin."
+    )
+    gain: float | None = Field(
+        default=None, gt=0, description="Signal per photon; needed for Poisson errors of ADU."
+    )
+    saturation: float | None = Field(default=None, description="Signal from which on a pixel is not used.")
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of `xrd.integrate`.
+
+        Raises
+        ------
+        CalibrationError
+            The geometry cannot be read.
+        """
+        from calibration.geometry import load
+
+        names = ("bins", "splitting", "mask", "mask_orientation", "solid_angle", "two_theta_range")
+        return {
+            "geometry": load(self.geometry, self.orientation, self.pixel_size),
+            **{name: getattr(self, name) for name in (*names, "error_model", "gain", "saturation")},
+            "polarization": None if self.polarization is False else self.polarization,
+        }
+
+
+def recipe(name: str, measurement: XrdMeasurement, folder: Path) -> Recipe:
+    """Return the recipe of a measurement: read each file, integrate it, put the patterns together.
+
+    Raises
+    ------
+    CalibrationError
+        The geometry cannot be read.
+    ConfigError
+        `files` matches nothing.
+    """
+    from xrd.integration import integrate
+
+    return Recipe(
+        name=name,
+        files=tuple(find_files(measurement.files, folder)),
+        read={"kind": "images"},
+        each=(Step(integrate, measurement.parameters()),),
+        gather=concatenate,
+    )

@@ -1,0 +1,16 @@
+"""What diffraction contributes to the common ground; nothing heavy is loaded here."""
+
+from __future__ import annotations
+
+from beamline.techniques import Technique
+
+TECHNIQUE = Technique(
+    name="xrd",
+    title="high-energy diffraction",
+    measurement="xrd.measurement:XrdMeasurement",
+    recipe="xrd.measurement:recipe",
+    template="xrd.measurement:TEMPLATE",
+    figures={"xrd.patterns": "xrd.figures:overview"},
+    commands={"integrate": "xrd.cli:integrate"},
+    demo="xrd.demo:run",
+)
