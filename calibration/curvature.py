@@ -18,6 +18,7 @@ The shift is zero at the central row. Positive means that the line lies at a hig
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +74,8 @@ class Curvature(Calibration):
 
     def shift(self) -> Array:
         """Return the shift of every row, px."""
-        return _powers(self.rows, np.arange(self.rows, dtype=float), len(self.coefficients)) @ np.array(
-            self.coefficients
-        )
+        powers = _powers(self.rows, np.arange(self.rows, dtype=float), len(self.coefficients))
+        return np.asarray(powers @ np.array(self.coefficients))
 
     def shift_errors(self) -> Array:
         """Return the standard deviation of the shift of every row, px."""
@@ -123,12 +123,12 @@ def calibrate(
     design = np.array(
         [
             _powers(rows, np.arange(a, b, dtype=float), order).mean(axis=0)
-            for a, b in zip(borders, borders[1:], strict=False)
+            for a, b in itertools.pairwise(borders)
         ]
     )
     _refuse_fixed_pattern(profiles, gain)
 
-    coefficients = np.zeros(order)
+    coefficients: Array = np.zeros(order)
     for _ in range(4):
         residual, errors = _strip_shifts(profiles, design @ coefficients, gain, max_shift)
         good = np.isfinite(errors)
@@ -153,9 +153,7 @@ def calibrate(
         covariance=tuple(tuple(map(float, row)) for row in covariance * scale),
         rows=rows,
         strip_rows=tuple(
-            float(a + b - 1) / 2
-            for (a, b), g in zip(zip(borders, borders[1:], strict=False), good, strict=True)
-            if g
+            float(a + b - 1) / 2 for (a, b), g in zip(itertools.pairwise(borders), good, strict=True) if g
         ),
         strip_shifts=tuple(map(float, shifts[good] - solution[0])),
         strip_errors=tuple(map(float, errors[good])),
@@ -170,9 +168,8 @@ def _powers(rows: int, row: Array, order: int) -> Array:
 
 
 def _strip_shifts(profiles: Array, known: Array, gain: Gain, max_shift: float) -> tuple[Array, Array]:
-    """Return what is left of each strip's shift after `known` was taken out, and its error (NaN: no signal)."""
-    frames, strips, columns = profiles.shape
-    size = 2 * columns
+    """Return what is left of each strip's shift without `known`, and its error (NaN: no signal)."""
+    size = 2 * profiles.shape[2]
     k = np.fft.rfftfreq(size)
     bandpass = np.exp(-0.5 * (2 * np.pi * k * LINE) ** 2) - np.exp(-0.5 * (2 * np.pi * k * BROAD) ** 2)
     moved = np.fft.rfft(profiles, size, axis=2) * np.exp(2j * np.pi * k * known[:, None])
@@ -205,7 +202,7 @@ def _others(transforms: Complex) -> Complex:
     near = transforms.copy()
     near[:, 1:] += transforms[:, :-1]
     near[:, :-1] += transforms[:, 1:]
-    return total - near
+    return np.asarray(total - near)
 
 
 def _correlation_noise(
@@ -248,6 +245,6 @@ def _refuse_zero_shift(pulls: Array) -> None:
     if (pulls**2).sum() < chi2.ppf(1e-6, pulls.size):
         raise CalibrationError(
             "curvature",
-            "every strip is at zero shift, more exactly than its photons can tell: a fixed pattern correlates",
+            "all strips are at zero shift, more exactly than photons can tell: a fixed pattern correlates",
             "mask hot columns, subtract dark frames, or use Curvature.straight",
         )

@@ -1,9 +1,9 @@
 """Emission axis: the energy of every pixel, from elastic lines.
 
 The elastic line has the energy of the excitation, so it is the one line that walks along the detector as the
-excitation is scanned, at one pixel per so many meV; fluorescence stays. Below the edge it is alone: it is found
-there as the straight path through the peaks that the most spectra agree on, and fitted in each of them by a
-Gaussian on a constant background. Then it is followed to higher energies for as long as it stays where the
+excitation is scanned, at one pixel per so many meV; fluorescence stays. Below the edge it is alone: it is
+found there as the straight path through the peaks that the most spectra agree on, and fitted in each of them
+by a Gaussian on a constant background. Then it is followed to higher energies for as long as it stays where the
 axis so far expects it: on an edge, resonant emission close to it draws the peak away.
 
 The axis is a parabola, E(x) = c₀ + c₁ t + c₂ t² with t = x − x̄. Elastic lines often cover a small part of it
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from calibration.excitation import Shift
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Indices = np.ndarray[Any, np.dtype[np.intp]]
 
 DISPERSION = (0.002, 1.0)
 """Dispersions (eV/px) of soft X-ray spectrographs, coarsest limits."""
@@ -257,7 +258,7 @@ def _agrees(axis: EmissionAxis, line: tuple[float, float, float]) -> bool:
     return bool(miss < AGREES * sigma)
 
 
-def _below_edge(order: Array, intensity: Array) -> Array:
+def _below_edge(order: Indices, intensity: Array) -> Indices:
     """Return the spectra below the edge in order of energy: before the emission has a tenth of its rise.
 
     A scan that begins on the edge has fewer than three; then all spectra are returned.

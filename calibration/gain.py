@@ -98,8 +98,8 @@ def calibrate(images: xr.Dataset) -> Gain:
 def near_photons(signal: np.ndarray[Any, Any], gain: Gain) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return the pixels (frame, y, x) that have, or touch one that has, the charge of a photon.
 
-    `signal` has the offset subtracted. What is left out holds noise only, so that the sum over these pixels is
-    the photons' charge without the pedestal of all the others.
+    `signal` has the offset subtracted. What is left out holds noise only: the sum over these pixels is the
+    photons' charge without the pedestal of all the others.
     """
     from scipy.ndimage import maximum_filter
 
@@ -120,7 +120,7 @@ def _isolated(signal: np.ndarray[Any, np.dtype[np.float32]], gate: float) -> Arr
 
 
 def _dark(counts: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[float, float]:
-    """Return mean and standard deviation of the pixels without photons, from the quieter half of the columns."""
+    """Return mean and standard deviation of the pixels without photons, from the quieter columns."""
     columns = counts.mean(axis=(0, 1))
     quiet = counts[..., columns <= np.median(columns)].ravel().astype(float)
     pixels = quiet[quiet <= np.quantile(quiet, 0.99)]
@@ -134,7 +134,7 @@ def _dark(counts: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[float, float]:
 
 
 def _one_photon(events: Array, read_noise: float, power: int) -> tuple[float, float]:
-    """Return the position of the peak in the charges of events where charge to the `power` is most, and its error."""
+    """Return the charge (to the `power`) most events hold, as position and error of that peak."""
     from scipy.ndimage import gaussian_filter1d
 
     # The 3 × 3 sum has three times the read noise of a pixel: nothing finer can be resolved.

@@ -76,7 +76,7 @@ def reduce(
     emission = emission or emission_axis.calibrate(normalized, excitation)
     rmap = make_map(normalized, emission, excitation)
     used = {"emission": emission, "excitation": excitation, "curvature": curvature, "gain": gain}
-    records = {name: provenance._plain(record) for name, record in used.items() if record is not None}
+    records = {name: provenance.plain(record) for name, record in used.items() if record is not None}
     rmap.attrs["calibrations"] = json.dumps(records)
     return rmap
 

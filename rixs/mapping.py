@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 SAME_POINT = 0.03
-"""Excitation energies (eV) closer than this are repeats of one point; read-backs of repeats differ by 0.015."""
+"""Excitation energies (eV) closer than this are one point; read-backs of repeats differ by 0.015."""
 
 
 @provenance.step("rixs.make_map", returns="rixs.map")
@@ -61,7 +61,7 @@ def make_map(spectra: xr.Dataset, emission: EmissionAxis, excitation: Shift | No
     width = np.abs(emission.dispersion(pixel))
     stated = spectra["excitation_energy"].values
     intensity = spectra["intensity"].values / width
-    seen = np.isfinite(intensity).any(axis=1)
+    seen = np.asarray(np.isfinite(intensity).any(axis=1))
     if not seen.any():
         raise SchemaError("spectra", "hold no point with flux", "look at i0")
     columns = np.flatnonzero(np.isfinite(intensity[seen]).any(axis=0))

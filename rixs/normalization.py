@@ -87,7 +87,7 @@ def _unusual(
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Tell which points differ from the median of up to three neighbours on either side."""
     unusual = np.zeros(flux.size, bool)
-    for i in np.flatnonzero(np.isfinite(flux)):
+    for i in np.flatnonzero(np.isfinite(flux)).tolist():
         around = np.delete(flux[max(i - 3, 0) : i + 4], i - max(i - 3, 0))
         around = around[np.isfinite(around)]
         if around.size >= 2:
