@@ -141,7 +141,7 @@ def integrate(
     mark gaps and dead pixels so); the largest number of an unsigned integer type (saturated, or marked bad).
     """
     frames = _frames(images)
-    variance_per_signal = _variance_per_signal(frames.units, error_model, gain)
+    variance_per_signal = _variance_per_signal(frames, error_model, gain)
     shape = (frames.counts.shape[1], frames.counts.shape[2])
     assert isinstance(geometry, Geometry)  # noqa: S101 - _plain_arguments has seen to it
     geometry.shape_of(shape, frames.name(0))
@@ -325,7 +325,7 @@ def _patterns(
     )
 
 
-def _variance_per_signal(unit: str, error_model: str, gain: float | None) -> float | None:
+def _variance_per_signal(frames: _Frames, error_model: str, gain: float | None) -> float | None:
     """Return variance / signal of a pixel; None where it is to be taken from the scatter."""
     _choice("error_model", error_model, ("poisson", "azimuthal"))
     if error_model == "azimuthal":
@@ -334,11 +334,11 @@ def _variance_per_signal(unit: str, error_model: str, gain: float | None) -> flo
         if not (np.isfinite(gain) and gain > 0):
             raise ConfigError("gain", f"is {gain}", "it is the signal of one photon, above 0")
         return float(gain)
-    if units.compatible(unit, "count") or units.compatible(unit, "photon"):
+    if frames.is_counts:
         return 1.0
     raise CalibrationError(
-        "images",
-        f"are in {unit}: without the gain their Poisson errors are not known",
+        frames.name(0),
+        f"is in {frames.units}: without the gain its Poisson errors are not known",
         'give gain= (signal per photon), or error_model="azimuthal"',
     )
 
