@@ -28,7 +28,7 @@ import functools
 import inspect
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar, cast
@@ -269,16 +269,22 @@ def _check_pixels(frames: _Frames, geometry: Geometry) -> None:
 
 def _live_signal(counts: Image, is_counts: bool, saturation: float | None) -> NDArray[np.float32]:
     """Return the signal, NaN where the pixel did not measure."""
-    signal = counts.astype(np.float32)
-    dead = ~np.isfinite(signal)
-    if is_counts and counts.dtype.kind != "u":
-        dead |= counts < 0
+    signal = np.ascontiguousarray(counts, dtype=np.float32)
+    signal = signal.copy() if np.shares_memory(signal, counts) else signal
+    for dead in _dead(counts, is_counts, saturation):
+        np.copyto(signal, np.nan, where=dead)
+    return signal
+
+
+def _dead(counts: Image, is_counts: bool, saturation: float | None) -> Iterator[NDArray[np.bool_]]:
+    if counts.dtype.kind == "f":
+        yield ~np.isfinite(counts)
     if counts.dtype.kind == "u":
-        dead |= counts == np.iinfo(counts.dtype).max
+        yield counts == np.iinfo(counts.dtype).max
+    elif is_counts:
+        yield counts < 0
     if saturation is not None:
-        dead |= counts >= saturation
-    signal[dead] = np.nan
-    return np.ascontiguousarray(signal)
+        yield counts >= saturation
 
 
 _one_set_up = threading.Lock()

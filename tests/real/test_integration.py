@@ -15,7 +15,7 @@ import beamline
 import xrd
 from beamline.errors import CalibrationError
 from calibration.geometry import Geometry, load
-from xrd.simulate import CEO2, powder_frames
+from xrd.simulate import powder_frames
 
 DIOPTAS = "xrd2d/pilatus1m_dioptas"
 IRON = "xrd2d/pilatus1m_bccfe"
@@ -200,7 +200,3 @@ def test_the_frame_with_azimuthal_errors_has_errors_everywhere(data_dir: Path) -
     relative = (pattern["intensity_errors"] / pattern["intensity"]).values[0, 50:600]
     assert np.isfinite(relative).all()
     assert 1e-4 < np.median(relative) < 0.1
-
-
-def test_ceo2_cell_is_that_of_the_certificate() -> None:
-    assert CEO2.cell[:3] == (5.41165,) * 3
