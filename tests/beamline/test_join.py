@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -392,3 +393,13 @@ def test_channels_without_time_are_refused() -> None:
 @pytest.mark.parametrize("tolerance", [-1.0, np.nan])
 def test_impossible_tolerances_are_refused(tolerance: float) -> None:
     refused("is not a time", tolerance=tolerance)
+
+
+def test_joined_frames_and_channels_come_back_from_their_files(tmp_path: Path) -> None:
+    cell = channel(np.arange(9.0), np.arange(9.0), reference="Li/Li+", resolution=0.01)
+    joined = beamline.join(frames([5.0, 90.0]), cell.assign(cycle=("time", np.arange(9))))
+    for name, ds in {"joined": joined, "cell": cell}.items():
+        beamline.save(ds, tmp_path / f"{name}.nc")
+        back = beamline.open(tmp_path / f"{name}.nc")
+        assert isinstance(back, xr.Dataset)
+        xr.testing.assert_identical(back.drop_attrs(deep=False), ds.drop_attrs(deep=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +139,10 @@ def test_any_damage_is_a_typed_error_or_a_valid_reading(
         raw[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     path = tmp_path / NAME[name]
     path.write_bytes(bytes(raw[: data.draw(st.integers(1, len(raw)))]))
-    try:
-        beamline.read(path, kind="channels", **OPTIONS[name])
-    except (DataFileError, ConfigError) as error:
-        assert len(str(error)) < 600
+    with contextlib.suppress(DataFileError, ConfigError):
+        found = beamline.read(path, kind="channels", **OPTIONS[name])
+        for leaf in found.leaves if isinstance(found, xr.DataTree) else [found]:
+            assert (np.diff(leaf["time"].values.astype(np.int64)) > 0).all()
 
 
 def test_one_very_long_line_is_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_a_stated_offset_is_applied(text: str) -> None:
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)))
+@given(st.datetimes(datetime.fromisoformat("1990-01-01"), datetime.fromisoformat("2100-01-01")))
 def test_iso_stamps_come_back(moment: datetime) -> None:
     times, _ = stamps.parse([moment.isoformat(sep=" ")], "f", None)
     assert times[0] == np.datetime64(moment)
@@ -54,10 +55,9 @@ def test_iso_stamps_come_back(moment: datetime) -> None:
 @settings(deadline=None, max_examples=100)
 @given(st.text(max_size=30))
 def test_any_text_is_a_stamp_or_a_typed_error(text: str) -> None:
-    try:
-        stamps.parse([text], "f", None)
-    except DataFileError:
-        pass
+    with contextlib.suppress(DataFileError):
+        times, _ = stamps.parse([text], "f", None)
+        assert not np.isnat(times[0])
 
 
 def test_order_of_day_and_month_that_is_open_is_asked_for() -> None:
