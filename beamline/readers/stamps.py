@@ -44,7 +44,7 @@ _NAMED = re.compile(
     r"\s*(?P<half>[AaPp]\.?[Mm]\.?)?",
     re.ASCII,
 )
-_MONTHS = {name: i + 1 for i, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split())}
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _JUMP = 2.0  # s: two clocks that write whole seconds differ by less
 _SETTING = 60.0  # s: clocks are put right by less than this without anybody noticing
 _SECOND = np.timedelta64(1, "s")
@@ -152,12 +152,12 @@ def to_utc(
 def start_of(start: str, zone: str | None, subject: str) -> np.datetime64:
     """Return the moment elapsed times count from, given as an ISO time stamp, in UTC."""
     times, is_utc = parse([start], f"start={start!r} of {subject}", None)
-    return to_utc(times, "UTC" if is_utc else zone, subject)[0][0]
+    return np.datetime64(to_utc(times, "UTC" if is_utc else zone, subject)[0][0], "ns")
 
 
 def after(start: np.datetime64, seconds: Floats) -> Times:
     """Return `start` plus elapsed seconds."""
-    return start.astype("datetime64[ns]") + np.round(seconds * 1e9).astype("timedelta64[ns]")
+    return np.asarray(np.datetime64(start, "ns") + np.round(seconds * 1e9).astype("timedelta64[ns]"))
 
 
 def refine(stamps: Times, elapsed: Floats) -> tuple[Times, float, list[str]]:
@@ -293,7 +293,7 @@ def _value(m: re.Match[str], day_first: bool, subject: str) -> np.datetime64:
     if m.re is _NUMBERS:
         day, month = (part["first"], part["second_number"])[:: 1 if day_first else -1]
     else:
-        day, month = part["day"], part.get("month") or _MONTHS.get(part["name"].lower(), 0)
+        day, month = part["day"], part.get("month") or _month(part["name"])
     year = int(part["year"])
     if len(part["year"]) == 2:
         year += 1900 if year >= 70 else 2000
@@ -317,6 +317,11 @@ def _value(m: re.Match[str], day_first: bool, subject: str) -> np.datetime64:
         minutes = int(digits[:2]) * 60 + int(digits[2:])
         stamp -= np.timedelta64(minutes if zone[0] == "+" else -minutes, "m")
     return stamp
+
+
+def _month(name: str) -> int:
+    """Return the number of a month by its English name; 0 does not exist."""
+    return _MONTHS.index(name.lower()) + 1 if name.lower() in _MONTHS else 0
 
 
 def _offsets(rules: tzinfo, quarter: int) -> tuple[int, int]:

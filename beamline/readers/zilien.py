@@ -58,7 +58,7 @@ def read(
     """
     import xarray as xr
 
-    lines = columns.read_text(path).split("\n")
+    lines = columns.read_lines(path)
     header = _header(path, lines)
     rows = header[("", "data_start")]
     began, notes = _began(path, timezone, start)
