@@ -6,9 +6,9 @@ import ast
 import importlib
 import inspect
 import re
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -92,13 +92,13 @@ def test_nothing_heavy_is_loaded_before_it_is_used(code: str) -> None:
 
 
 def test_help_answers_at_once() -> None:
+    # The time of the processor, which other work on the machine does not change.
     times = []
     for _ in range(5):
-        begin = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         _run("from beamline.cli import main; main(['--help'])")
-        times.append(time.perf_counter() - begin)
-        if times[-1] < 0.5:
-            break
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     sys.stdout.write(f"redoxlight --help: {min(times):.2f} s\n")
     assert min(times) < 0.5
 
