@@ -366,24 +366,13 @@ def _best_offset(pair: _Pair, variable: str, centre: float, width: float) -> flo
     costs[counts < counts.max() / 2] = np.inf
     best = int(np.argmin(costs))
     if not np.isfinite(costs[best]):
-        raise FitError(
-            variable, "does not overlap in time in the two", "give `around`, or check the time zones"
-        )
-    if costs[best] > 0.5 * powers[best]:
-        raise FitError(
-            variable, "agrees nowhere in the two", "give `around` and `search`, or take another channel"
-        )
-    if best in (0, offsets.size - 1):
-        raise FitError(
-            variable, "agrees best at the edge of the search", "give `around`, or a larger `search`"
-        )
         raise FitError(variable, "does not overlap in the two", "give `around`, or check the time zones")
     if costs[best] > 0.5 * powers[best]:
         raise FitError(variable, "agrees nowhere in the two", "give `around`, or take another channel")
     if best in (0, offsets.size - 1):
         raise FitError(variable, "agrees best at the edge of the search", "give a larger `search`")
     noise = np.sqrt(2 / counts[best])
-    good = np.flatnonzero(costs <= costs[best] * (1 + 4 * noise))
+    good = np.flatnonzero(costs <= costs[best] * (1 + 4 * noise) + 1e-6 * powers[best])
     for other in good:
         low, high = sorted((best, int(other)))
         if costs[low : high + 1].max() > costs[best] * (1 + 8 * noise) + 0.01 * powers[best]:
@@ -398,7 +387,8 @@ def _best_offset(pair: _Pair, variable: str, centre: float, width: float) -> flo
 def _moment(text: str | np.datetime64) -> np.datetime64:
     """Return a moment in UTC."""
     if isinstance(text, np.datetime64):
-        return np.datetime64(text, "ns")
+        moment_ns: np.datetime64 = text.astype("datetime64[ns]")
+        return moment_ns
     try:
         if text.endswith("Z"):  # as we write it, with nanoseconds, which datetime does not know
             return np.datetime64(text.removesuffix("Z"), "ns")
@@ -407,8 +397,6 @@ def _moment(text: str | np.datetime64) -> np.datetime64:
         raise ConfigError(
             f"reference {text!r}", "is not a time", 'write it as "2022-04-06T16:00:00Z"'
         ) from error
-    if digits is not None:
-        return digits
     if moment.tzinfo is None:
         raise ConfigError(
             f"reference {text!r}", "does not state its time zone", 'end it with "Z" or "+02:00"'
