@@ -132,6 +132,15 @@ def test_iron_is_body_centred_cubic(iron: xr.Dataset) -> None:
         assert 2.845 < edges.mean() < 2.8665
 
 
+def test_errors_are_what_frames_of_one_sample_differ_by(iron: xr.Dataset) -> None:
+    background = (iron["two_theta"] > 5) & (iron["two_theta"] < 30) & (iron["intensity"].mean("frame") < 12)
+    intensity = iron["intensity"].values[:, background]
+    errors = iron["intensity_errors"].values[:, background]
+    pulls = np.diff(intensity, axis=0) / np.hypot(errors[1:], errors[:-1])
+    assert pulls.shape[1] > 500
+    assert abs(pulls.std() - 1) < 0.06
+
+
 def test_a_mask_of_dioptas_is_held_upside_down(data_dir: Path, iron: xr.Dataset) -> None:
     folder = data_dir / IRON
     path = folder / "DiffractionMask_Dioptas.mask"
