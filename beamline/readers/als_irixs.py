@@ -33,6 +33,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 from beamline.errors import ConfigError, DataFileError
+from beamline.readers import tiff
 from beamline.readers.registry import Format
 
 if TYPE_CHECKING:
@@ -203,19 +204,10 @@ def _collect(
 
 
 def _image(file: Path) -> np.ndarray[Any, Any]:
-    import logging
-
-    import fabio
-
-    # fabio tells its log, step by step, how it failed; our error says it once.
-    logging.getLogger("fabio").setLevel(logging.CRITICAL)
-    try:
-        image = fabio.open(str(file)).data
-    except Exception as error:
-        raise DataFileError(file, f"cannot be read as TIFF ({error})", "is it complete?") from error
-    if image is None or image.ndim != 2 or image.dtype.kind not in "iu":
+    image = tiff.read(file)["counts"].values
+    if image.shape[0] != 1 or image.dtype.kind not in "iu":
         raise DataFileError(file, "is not one image of counts", "is it complete?")
-    return np.asarray(image)
+    return np.asarray(image[0])
 
 
 def _spectrum(file: Path) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
