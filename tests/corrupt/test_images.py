@@ -211,6 +211,15 @@ def test_a_strip_that_unpacks_to_more_than_it_claims(tmp_path: Path) -> None:
         read(files.write(tmp_path / "a.tif", content))
 
 
+def test_pages_that_share_their_pixels(tmp_path: Path) -> None:
+    content = files.tiff([FRAME])
+    directory = content[struct.unpack_from("<I", content, 4)[0] :]
+    for _ in range(2):
+        content = content[:-4] + struct.pack("<I", len(content)) + directory
+    with pytest.raises(DataFileError, match="claims 9216 bytes of pixels"):
+        read(files.write(tmp_path / "a.tif", content))
+
+
 def test_directories_in_a_circle(tmp_path: Path) -> None:
     content = bytearray(files.tiff([FRAME]))
     content[-4:] = content[4:8]

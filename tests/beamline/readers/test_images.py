@@ -129,6 +129,19 @@ def test_files_become_frames_and_keep_their_names(tmp_path: Path) -> None:
     assert ds.counts.shape == (3, 5, 7)
 
 
+def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    first = image(tmp_path, "a.tif")
+    tags: dict[str, files.Tags] = {"exposure": {65010: (2, "ExposureTime:1")}, "units": {272: (2, "PILATUS")}}
+    for cause, tag in tags.items():
+        other = files.write(tmp_path / "b.tif", files.tiff([files.image()], tags=tag))
+        with pytest.raises(DataFileError, match=cause) as caught:
+            beamline.read([first, other])
+        assert caught.value.subject.endswith("b.tif")
+    other = files.write(tmp_path / "c.tif", files.tiff([files.image(shape=(4, 7))]))
+    with pytest.raises(DataFileError, match="4 along 'y'"):
+        beamline.read([first, other])
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
