@@ -88,12 +88,15 @@ def read(
             if part.shape[-2:] != shape or part.dtype != dtype:
                 raise DataFileError(path, f"{other} has frames of another size or type than {name}")
             start, stop = max(chosen.start - first, 0), min(chosen.stop - first, _frames(part))
-            if start < stop:
-                tree.check(part, start if part.ndim == 3 else 0, stop if part.ndim == 3 else part.shape[0])
-                target = counts[first + start - chosen.start : first + stop - chosen.start]
-                target[:] = part[start:stop] if part.ndim == 3 else part[()]
+            if start < stop and part.ndim == 3:
+                tree.check(part, start, stop)
+                into = slice(first + start - chosen.start, first + stop - chosen.start)
+                part.read_direct(counts, source_sel=np.s_[start:stop], dest_sel=np.s_[into])
+            elif start < stop:
+                tree.check(part, 0, part.shape[0])
+                counts[0] = part[()]
             first += _frames(part)
-        headers = _headers(tree, whole, total)[chosen.start : chosen.stop]
+        headers = _headers(tree, name, total)[chosen.start : chosen.stop]
     ds = images.dataset(path, counts, headers, timezone=timezone, stamp=stamp)
     return ds.assign_attrs(dataset=name)
 
@@ -119,14 +122,15 @@ def _find(tree: Tree, dataset: str | None) -> dict[str, Any]:
     """Return the dataset of the frames, or its parts in order, by their paths in this file."""
     import h5py
 
-    kind = _text(tree.root.attrs.get("kind"))
-    if kind in model.KINDS:
+    own = [key for key in tree.root if isinstance(tree.root.get(key, getlink=True), h5py.HardLink)]
+    groups = (tree.root, *(tree.root[key] for key in own))
+    if any(_text(group.attrs.get("kind")) in model.KINDS for group in groups):
         raise DataFileError(tree.path, "is a result of redoxlight", "open it with beamline.open")
     if dataset is not None:
         found = tree.get(tree.root, dataset)
         if not isinstance(found, h5py.Dataset) or not _is_stack(found, 1) or found.size == 0:
             raise DataFileError(tree.path, f"has no stack of frames at {dataset}", _listed(tree))
-        return {dataset: found}
+        return {f"/{dataset.strip('/')}": found}
     signal = _signal(tree)
     if signal is not None:
         return {str(signal.name): signal}
@@ -183,14 +187,13 @@ def _signal(tree: Tree) -> Any:
     return found if found is not None and _is_stack(found, 1) and found.size else None
 
 
-def _headers(tree: Tree, part: Any, total: int) -> list[Header]:
+def _headers(tree: Tree, name: str, total: int) -> list[Header]:
     """Return what the file says about each of the frames."""
-    near = _near(tree, part)
+    near = _near(tree, name)
     exposure = _per_frame(tree, near, _EXPOSURES, total, "s")
     sizes = [_per_frame(tree, near, (f"{axis}_pixel_size",), 1, "m") for axis in "yx"]
     found: dict[str, Any] = {}
-    name = next((_value(tree, g, "description") for g in near if _value(tree, g, "description")), "")
-    found["detector"] = _text(name)
+    found["detector"] = next(filter(None, (_text(_value(tree, group, "description")) for group in near)), "")
     if sizes[0] and sizes[1] and sizes[0][0] > 0 and sizes[1][0] > 0:
         found["pixel_size"] = (sizes[0][0], sizes[1][0])
     stamps, moment = _stamps(tree, near, total)
@@ -205,23 +208,23 @@ def _headers(tree: Tree, part: Any, total: int) -> list[Header]:
     ]
 
 
-def _near(tree: Tree, part: Any) -> list[Any]:
-    """Return the groups that speak of a dataset: its own, those of the instrument, the entry."""
+def _near(tree: Tree, name: str) -> list[Any]:
+    """Return the groups that speak of the dataset at a path: its own, those of the instrument, the entry."""
     import h5py
 
-    entry = part.parent
-    names = part.name.strip("/").split("/")
-    if len(names) > 1:
-        entry = tree.root.get(names[0], part.parent) if part.file == tree.root else part.parent
-    if part.file != tree.root:  # a linked file: what speaks of it stands in the file that links to it
-        entries = [g for k in tree.root if isinstance(g := tree.get(tree.root, k), h5py.Group)]
-        entry = entries[0] if len(entries) == 1 else part.parent
-    groups = [part.parent]
+    entry = tree.get(tree.root, name.strip("/").split("/")[0])
+    if not isinstance(entry, h5py.Group):
+        entry = tree.root
+    groups = [tree.get(tree.root, name.rpartition("/")[0] or "/")]
     instrument = tree.get(entry, "instrument")
-    if isinstance(instrument, h5py.Group):
-        inside = [g for k in instrument if isinstance(g := tree.get(instrument, k), h5py.Group)]
-        groups += [g for g in inside if _text(g.attrs.get("NX_class")) == "NXdetector"]
-        groups += [g for g in inside if g.name.endswith(("detector", "NDAttributes")) and g not in groups]
+    for key in instrument if isinstance(instrument, h5py.Group) else ():
+        with suppress(DataFileError):  # a lost link of another device spoils no frame
+            inside = tree.get(instrument, key)
+            is_detector = isinstance(inside, h5py.Group) and (
+                _text(inside.attrs.get("NX_class")) == "NXdetector" or key in ("detector", "NDAttributes")
+            )
+            if is_detector and inside not in groups:
+                groups.append(inside)
     return [*groups, entry]
 
 

@@ -215,8 +215,11 @@ def test_an_empty_stack_is_said_to_be_empty(tmp_path: Path) -> None:
 def test_a_result_is_no_raw_file(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.nc", "w") as file:
         file.attrs["kind"] = "xrd.patterns"
-    with pytest.raises(DataFileError, match=r"beamline\.open"):
-        read(tmp_path / "a.nc")
+    with h5py.File(tmp_path / "tree.nc", "w") as file:
+        file.create_group("patterns").attrs["kind"] = "xrd.patterns"
+    for name in ("a.nc", "tree.nc"):
+        with pytest.raises(DataFileError, match=r"beamline\.open"):
+            read(tmp_path / name)
 
 
 def test_epics_stamps_are_utc(tmp_path: Path) -> None:
