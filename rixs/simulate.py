@@ -144,7 +144,7 @@ def scan(
     expected = expected_photons(oxidised, energies, instrument) * i0[:, None, None] / 1e6
     charge: Array = rng.poisson(expected) * float(instrument.gain)
     s = instrument.sharing
-    shared: Array = (1 - 2 * s) * charge
+    shared = np.asarray((1 - 2 * s) * charge, dtype=np.float64)
     shared[..., 1:] += s * charge[..., :-1]
     shared[..., :-1] += s * charge[..., 1:]
     shared += rng.normal(0.0, instrument.read_noise, shared.shape)
