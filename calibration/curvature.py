@@ -80,7 +80,7 @@ class Curvature(Calibration):
     def shift_errors(self) -> Array:
         """Return the standard deviation of the shift of every row, px."""
         powers = _powers(self.rows, np.arange(self.rows, dtype=float), len(self.coefficients))
-        covariance = np.array(self.covariance).reshape(len(self.coefficients), -1)
+        covariance = np.array(self.covariance).reshape(len(self.coefficients), len(self.coefficients))
         return np.asarray(np.sqrt(np.einsum("ri,ij,rj->r", powers, covariance, powers)))
 
 
