@@ -35,7 +35,7 @@ from pydantic.functional_validators import AfterValidator
 
 from beamline import techniques
 from beamline._lazy import resolve
-from beamline.errors import ConfigError, RedoxlightError
+from beamline.errors import ConfigError, DataFileError, RedoxlightError
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -280,6 +280,38 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         **definitions,
     }
+
+
+def write_template(path: Path) -> None:
+    """Write a commented ``beamtime.toml`` with a table of every installed technique.
+
+    Raises
+    ------
+    ConfigError
+        The file exists; it is not overwritten.
+    DataFileError
+        It cannot be written.
+    """
+    tables = [str(resolve(technique.template)).strip() for technique in techniques.techniques().values()]
+    text = "\n\n".join([_TEMPLATE.strip(), *tables]) + "\n"
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise ConfigError(path, "exists and is not overwritten", "name another file") from error
+    except OSError as error:
+        raise DataFileError(path, f"cannot be written ({error.strerror})", "check the path") from error
+
+
+_TEMPLATE = """\
+[beamtime]
+name = "my beamtime"
+timezone = "UTC"               # of clocks that do not state theirs, such as "America/Chicago"
+output = "processed"           # folder of the results, relative to this file
+
+# One table [technique.name] for every measurement; delete those you do not need.
+# All keys and what they mean: redoxlight check --schema
+"""
 
 
 def _matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:

@@ -84,6 +84,50 @@ def process(
         return _Run(beamtime, book, Inventory(beamtime.output), runner, progress or Quiet()).run(chosen)
 
 
+def check(path: str | os.PathLike[str]) -> dict[str, int]:
+    """Check a ``beamtime.toml`` as far as that goes without reading raw data.
+
+    Returns
+    -------
+    dict
+        Number of raw files of every measurement, by its place in the tree of results.
+
+    Raises
+    ------
+    ConfigError
+        Something in it is wrong, or names files that are not there.
+    RedoxlightError
+        A calibration it names cannot be used.
+    """
+    beamtime = config.load(path)
+    files, problems = {}, []
+    for measurement in beamtime.measurements:
+        try:
+            files[measurement.place] = beamtime.files(measurement)
+            _recipe(beamtime, measurement, files[measurement.place])
+        except ConfigError as error:
+            problems.append(_said(measurement, error))
+    if problems:
+        raise ConfigError(beamtime.path, "; ".join(problems))
+    return {place: len(found) for place, found in files.items()}
+
+
+def _recipe(beamtime: Beamtime, measurement: Measurement, files: Sequence[Path]) -> Recipe:
+    """Let the technique make the recipe of a measurement; it finds exactly these files."""
+    found = {"files": [str(file) for file in files], "exclude": []}
+    make = resolve(techniques.techniques()[measurement.technique].recipe)
+    made = make(measurement.place, measurement.config.model_copy(update=found), beamtime.folder)
+    recipe: Recipe = replace(made, name=measurement.place)
+    if recipe.gather is None and len(recipe.files) > 1:
+        raise ConfigError(f"{measurement.key}.files", f"matches {len(recipe.files)} files", "name one")
+    return recipe
+
+
+def _said(measurement: Measurement, error: ConfigError) -> str:
+    """Return an error with the key of its measurement."""
+    return str(error) if error.subject.startswith(measurement.key) else f"{measurement.key}: {error}"
+
+
 def _chosen(beamtime: Beamtime, only: str | None) -> list[Measurement]:
     if only is None:
         return list(beamtime.measurements)
@@ -206,16 +250,10 @@ class _Run:
     def _make_recipes(self, plans: Sequence[_Plan]) -> None:
         problems = []
         for plan in plans:
-            measurement = plan.measurement
-            found = {"files": [str(file) for file in plan.files], "exclude": []}
-            make = resolve(techniques.techniques()[measurement.technique].recipe)
             try:
-                recipe = make(plan.place, measurement.config.model_copy(update=found), self.beamtime.folder)
-                plan.recipe = replace(recipe, name=plan.place)
-                if recipe.gather is None and len(recipe.files) > 1:
-                    problems.append(f"{measurement.key}.files matches {len(recipe.files)} files; name one")
+                plan.recipe = _recipe(self.beamtime, plan.measurement, plan.files)
             except ConfigError as error:
-                problems.append(f"{measurement.key}: {error}")
+                problems.append(_said(plan.measurement, error))
             except RedoxlightError as error:
                 self.report.failed.append(self._failure(plan, error))
         if problems:

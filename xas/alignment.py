@@ -1,11 +1,12 @@
 """Put scans on one energy axis: a reference foil measured with each scan says how the axis drifted.
 
 The foil of scan i, shown at energies E, is that of the first scan, F, seen through a shift and a change of
-thickness and background:
+thickness and background, F a spline through the first foil as smooth as its noise asks for:
 
     μ_ref,i(E) = a F(E + δᵢ) + b + c (E - E₀),    E from E₀ - 30 to E₀ + 60 eV.
 
-For each δ the numbers a, b and c are a linear fit; δᵢ is the least-squares minimum, looked for on a grid of
+(An interpolation of noisy points would scatter least half way between them and pull δ there.) For each δ the
+numbers a, b and c are a linear fit; δᵢ is the least-squares minimum, looked for on a grid of
 starts first because the edge of a foil has several rises, then refined with a loss that lets single bad points
 go (soft L1). δᵢ is added to the axis and to ``energy_shift``, which says for every scan how far the axis now
 is from what was measured: subtract it and the measured axis is back.
@@ -135,19 +136,20 @@ def _shifts(parts: list[xr.Dataset], labels: list[str], reference: str) -> tuple
             )
         shifts.append(shift)
         errors.append(error)
-    shifts[0] = 0.0  # the first scan against itself, up to rounding
-    return np.array(shifts), np.array(errors)
+    # what smoothing does to F shifts all scans alike, the first one too
+    return np.array(shifts) - shifts[0], np.array(errors)
 
 
 def _match(axis: Array, values: Array, energy: Array, target: Array, e0: float) -> tuple[float, float, float, float]:
     """Return shift, its error, scale a, and the rms of what the fit leaves, for one scan."""
-    from scipy.interpolate import Akima1DInterpolator
+    from scipy.interpolate import UnivariateSpline
     from scipy.optimize import least_squares
 
-    curve = Akima1DInterpolator(energy, target, method="makima", extrapolate=True)
+    weights = 1 / point_noise(energy, target, e0)
+    curve = UnivariateSpline(energy, target, w=weights, s=energy.size, k=3)
     low, high = e0 + WINDOW[0], e0 + WINDOW[1]
 
-    def fit(shift: float, weights: Array | float = 1.0) -> tuple[Array, Array, Array]:
+    def fit(shift: float) -> tuple[Array, Array, Array]:
         """Return residuals, coefficients and points of the linear fit at one shift."""
         # which points take part must not change with the shift, or the sum of squares would jump
         x = axis[points]
@@ -172,8 +174,7 @@ def _match(axis: Array, values: Array, energy: Array, target: Array, e0: float) 
     gradient = slope / sigma
     gradient = gradient - weighted @ np.linalg.lstsq(weighted, gradient, rcond=None)[0]
     own = 1 / np.sqrt(float(gradient @ gradient))
-    # both foils are noisy, so a perfect fit leaves twice the variance of one
-    chi2 = float(np.median((residuals / sigma) ** 2)) / 0.4549 / 2
+    chi2 = float(np.median((residuals / sigma) ** 2)) / 0.4549
     return shift, own * np.sqrt(max(1.0, chi2)), float(coefficients[0]), float(np.sqrt(np.mean(residuals**2)))
 
 

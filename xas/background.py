@@ -53,8 +53,8 @@ def exafs(scans: xr.Dataset, rbkg: float = 1.0, kweight: int = 2, kmax: float | 
     -------
     Dataset
         ``chi`` over k (spacing 0.05, to the end of the shortest scan) with errors, ``background`` over
-        energy, coordinates ``e0`` and, where there, ``label``. The errors are the noise of μ over the edge
-        step; a common factor from the error of the edge step itself is not in them.
+        energy, coordinates ``e0`` and, where there, ``label``. The errors are the noise of μ, in χ itself and
+        through the background; a common factor from the error of the edge step is not in them.
 
     Raises
     ------
@@ -68,25 +68,25 @@ def exafs(scans: xr.Dataset, rbkg: float = 1.0, kweight: int = 2, kmax: float | 
     fits = stored_fits(scans)
     if rbkg <= 0.2:
         raise ConfigError("rbkg", f"is {rbkg} angstrom", "1.0 is usual")
-    chis, backgrounds, ks = [], [], []
+    chis, errors, backgrounds, ks = [], [], [], []
     for index, fit in enumerate(fits):
         reach = np.sqrt(ETOK * (fit.energy[-1] - fit.e0))
         if reach < 5:
             raise FitError(
                 scan_name(scans, index), f"ends at k = {reach:.1f} 1/angstrom", "EXAFS needs at least 5"
             )
-        k, chi, background = _autobk(fit.energy, fit.mu, fit.e0, fit.step, rbkg, kweight, kmax)
-        ks.append(k)
-        chis.append(chi)
-        backgrounds.append(background)
+        done = _autobk(fit.energy, fit.mu, fit.e0, fit.step, rbkg, kweight, kmax)
+        ks.append(done.k)
+        chis.append(done.chi)
+        errors.append(_chi_errors(done, fit.sigma, fit.step, kweight))
+        backgrounds.append(done.bkg)
     k = min(ks, key=len)
-    errors = [_chi_errors(fit.energy, fit.sigma, fit.e0, fit.step, k) for fit in fits]
     dims = scans["mu"].dims[:-1]
     single = not dims
     out = xr.Dataset(
         {
             "chi": ((*dims, "k"), _rows([c[: k.size] for c in chis], single)),
-            "chi_errors": ((*dims, "k"), _rows(errors, single)),
+            "chi_errors": ((*dims, "k"), _rows([e[: k.size] for e in errors], single)),
             "background": (
                 (*dims, "energy"),
                 _rows(backgrounds, single),
@@ -213,22 +213,41 @@ def window_function(k: Array, kmin: float, kmax: float, dk: float, name: str) ->
 
 def _autobk(
     energy: Array, mu: Array, e0: float, step: float, rbkg: float, kweight: int, kmax: float | None
-) -> tuple[Array, Array, Array]:
-    """Return k, χ and the background of one scan, by larch."""
+) -> Any:
+    """Return larch's group with k, chi, bkg and the details of the spline, for one scan."""
     from larch import Group
     from larch.xafs import autobk
 
     group = Group(energy=energy.copy(), mu=mu.copy())
-    autobk(group, rbkg=rbkg, kweight=kweight, ek0=e0, edge_step=step, kmax=kmax)
-    return group.k, group.chi, group.bkg
+    autobk(group, rbkg=rbkg, kweight=kweight, ek0=e0, edge_step=step, kmax=kmax, nfft=NFFT, kstep=KSTEP)
+    return group
 
 
-def _chi_errors(energy: Array, sigma: Array, e0: float, step: float, k: Array) -> Array:
-    """Return the noise of χ on its grid: that of μ, more where the grid is denser than the scan."""
-    at = e0 + k**2 / ETOK
-    measured = np.gradient(np.sqrt(ETOK * np.clip(energy - e0, 1e-3, None)))
-    density = np.interp(at, energy, measured) / KSTEP
-    return np.asarray(np.interp(at, energy, sigma) / step * np.sqrt(np.maximum(density, 1.0)))
+def _chi_errors(done: Any, sigma: Array, step: float, kweight: int) -> Array:
+    """Return the noise of χ: that of μ, and that of the background fitted to the same points.
+
+    χ = L (μ - B c) with B the spline basis on the scan's points, L the interpolation to the grid of k. c
+    minimises |W F L (μ - B c)|² (transform below rbkg, and the clamp of the last points), so that a change of
+    μ changes c by (MᵀM)⁻¹ Mᵀ W F L dμ with M = W F L B.
+    """
+    from scipy.interpolate import BSpline, make_interp_spline
+
+    details, k = done.autobk_details, done.k
+    used = slice(details.iek0, details.iemax + 1)
+    raw = details.kraw[: details.iemax - details.iek0 + 1]
+    basis = BSpline(details.knots, np.eye(details.nspl), details.order)(raw)
+    to_grid = make_interp_spline(raw, np.eye(raw.size), k=3)(k)
+    weight = k**kweight * window_function(k, details.kmin, details.kmax, 0.1, "hanning")
+    phase = np.exp(-2j * np.pi * np.outer(np.arange(details.irbkg), np.arange(k.size)) / NFFT)
+    transform = KSTEP / np.sqrt(np.pi) * phase * weight
+    rows = np.vstack([transform.real, transform.imag])
+    low = rows @ (done.chi * step)
+    clamp = np.zeros((3, k.size))
+    clamp[:, -3:] = (0.1 + 10 * np.mean(low**2)) * np.eye(3)
+    seen = np.vstack([rows, clamp]) @ to_grid
+    response = np.linalg.pinv(seen @ basis) @ seen
+    operator = to_grid - (to_grid @ basis) @ response
+    return np.asarray(np.sqrt(operator**2 @ sigma[used] ** 2) / step)
 
 
 def _rows(rows: list[Array], single: bool) -> Array:

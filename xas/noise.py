@@ -5,8 +5,8 @@ parallel), so the noise is taken from the scatter of neighbouring points. Each p
 cubic through its four neighbours: a smooth μ(E) leaves nothing of itself, white noise of standard deviation σ
 leaves a residual of standard deviation σ √(1 + Σ w²) with w the interpolation weights (pseudo-residuals:
 T. Gasser, L. Sroka, C. Jennen-Steinmetz, Biometrika 73 (1986) 625, here of third order instead of first). σ is
-1.4826 times the median absolute residual, once below the edge and once above it, because the absorption, and
-with it the noise, differs there. Noise that is the same in neighbouring points (smoothed, interpolated or
+the root mean square of those within four times their robust spread, once below the edge and once above it,
+because the absorption, and with it the noise, differs there. Noise that is the same in neighbouring points (smoothed, interpolated or
 merged scans, drifts) is not seen: σ is then too small.
 """
 
@@ -61,4 +61,12 @@ def pseudo_residuals(x: Array, y: Array) -> Array:
 
 
 def _scale(residuals: Array) -> float:
-    return 1.4826 * float(np.median(np.abs(residuals))) if residuals.size else 0.0
+    """Return the standard deviation without the few points that are no noise (edges, glitches).
+
+    The median alone would do, but knows σ from n points only half as well.
+    """
+    if not residuals.size:
+        return 0.0
+    centre = 1.4826 * float(np.median(np.abs(residuals)))
+    kept = residuals[np.abs(residuals) <= 4 * centre]
+    return float(np.sqrt(np.mean(kept**2)))

@@ -165,7 +165,7 @@ class Fit:
         out, coefficients = _fit(energy, high, degree)
         coefficients = coefficients - (coefficients @ line[0]) @ line[1]  # the polynomial sees μ - line
         nearest = int(np.abs(energy - e0).argmin())
-        row = _basis(e0, energy[high], degree) if athena else out[nearest]
+        row = _basis(e0, energy[high], degree)[0] if athena else out[nearest]
         sigma = point_noise(energy, mu, e0) if sigma is None else sigma
         fit = cls(energy, mu, sigma, e0, line, (out, coefficients), row @ coefficients)
         fit._believe(name, given)

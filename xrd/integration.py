@@ -145,6 +145,7 @@ def integrate(
     shape = (frames.counts.shape[1], frames.counts.shape[2])
     assert isinstance(geometry, Geometry)  # noqa: S101 - _plain_arguments has seen to it
     geometry.shape_of(shape, frames.name(0))
+    _check_pixels(frames, geometry)
     kernel = _kernel(
         geometry,
         shape,
@@ -219,6 +220,7 @@ class _Frames(NamedTuple):
     counts: Image
     units: str
     coords: dict[str, xr.DataArray]
+    pixel_size: tuple[float, float] | None = None
 
     @property
     def is_counts(self) -> bool:
@@ -239,14 +241,30 @@ def _frames(images: xr.Dataset | Image) -> _Frames:
         if "units" not in counts.attrs:
             raise SchemaError("counts", "has no units", 'set attrs["units"] to "count" or "ADU"')
         coords = {str(k): c for k, c in counts.coords.items() if c.dims == ("frame",)}
-        values = counts.values
-        return _Frames(values if values.ndim == 3 else values[np.newaxis], str(counts.attrs["units"]), coords)
+        values = counts.values if counts.ndim == 3 else counts.values[np.newaxis]
+        height, width = (images.attrs.get(f"{axis}_pixel_size") for axis in "yx")
+        pixel_size = (float(height), float(width)) if height and width else None
+        return _Frames(values, str(counts.attrs["units"]), coords, pixel_size)
     values = np.asarray(images)
     if values.ndim not in (2, 3) or values.dtype.kind not in "iuf":
         raise SchemaError(
             "image", f"is of shape {values.shape} and type {values.dtype}", "give numbers (y, x)"
         )
     return _Frames(values if values.ndim == 3 else values[np.newaxis], "count", {})
+
+
+def _check_pixels(frames: _Frames, geometry: Geometry) -> None:
+    """Refuse images whose header states other pixels than the geometry has: another binning or detector."""
+    if frames.pixel_size and not np.allclose(frames.pixel_size, geometry.pixel_size, rtol=0.01):
+        image, own = (
+            " x ".join(f"{size * 1e6:g}" for size in sizes)
+            for sizes in (frames.pixel_size, geometry.pixel_size)
+        )
+        raise CalibrationError(
+            frames.name(0),
+            f"has pixels of {image} um, the geometry is that of {own} um",
+            "use the geometry of this detector and binning",
+        )
 
 
 def _live_signal(counts: Image, is_counts: bool, saturation: float | None) -> NDArray[np.float32]:
@@ -299,7 +317,7 @@ def _patterns(
             "wavelength": geometry.wavelength,
             "wavelength_units": "angstrom",
             "polarization_corrected": int(kernel.polarization is not None),
-            "polarization_factor": kernel.polarization if kernel.polarization is not None else np.nan,
+            **({} if kernel.polarization is None else {"polarization_factor": kernel.polarization}),
             "solid_angle_corrected": int(kernel.solid_angle),
             "splitting": kernel.splitting,
             "method": kernel.method,

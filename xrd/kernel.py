@@ -88,11 +88,14 @@ class Kernel:
 
     def __post_init__(self) -> None:
         angles = np.degrees(self.geometry.two_theta(self.shape))
-        low, high = self.range or (float(angles.min()), float(angles.max()))
+        first, last = float(angles.min()), float(angles.max())
+        # A thousandth of a bin wider, so that the outermost pixels do not fall on an edge.
+        margin = 1e-3 * (last - first) / self.bins
+        low, high = self.range or (first - margin, last + margin)
         if not ((angles >= low) & (angles <= high)).any() or not low < high:
             raise ConfigError(
                 "two_theta_range",
-                f"{low:g} to {high:g} deg: the detector sees {angles.min():.3f} to {angles.max():.3f} deg",
+                f"{low:g} to {high:g} deg: the detector sees {first:.3f} to {last:.3f} deg",
             )
         width = (high - low) / self.bins
         self.two_theta = low + width * (np.arange(self.bins) + 0.5)

@@ -36,6 +36,7 @@ FORMATS: tuple[str, ...] = (
     "beamline.readers.tiff:FORMAT",
     "beamline.readers.edf:FORMAT",
     "beamline.readers.fabio_images:FORMAT",
+    "beamline.readers.hdf5:FORMAT",
     "beamline.readers.patterns:FORMAT",
     "beamline.readers.xas_columns:FORMAT",
     "beamline.readers.table:TABLE",

@@ -116,7 +116,9 @@ def _header(lines: list[str]) -> tuple[dict[str, str], str, list[str]]:
             comments.append(text)
         elif match := _FIELD.match(line):
             # GSECARS appends the name of the process variable after "||"
-            fields.setdefault(f"{match['family']}.{match['key']}".lower(), match["value"].split("||")[0].strip())
+            fields.setdefault(
+                f"{match['family']}.{match['key']}".lower(), match["value"].split("||")[0].strip()
+            )
     return fields, "\n".join(c for c in comments if c), header
 
 
@@ -155,7 +157,9 @@ def _mid_time(fields: dict[str, str], timezone: str, path: Path) -> np.datetime6
     try:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ConfigError("timezone", f"{timezone!r} is not a zone", 'for example "America/Chicago"') from error
+        raise ConfigError(
+            "timezone", f"{timezone!r} is not a zone", 'for example "America/Chicago"'
+        ) from error
     stamps = []
     for key in ("scan.start_time", "scan.end_time"):
         if key in fields:

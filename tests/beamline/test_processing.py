@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import beamline
-from beamline import processing, provenance
+from beamline import provenance
 from beamline.errors import ConfigError
 from beamline.report import Counts, Report
 from tests.beamline import fake
@@ -469,10 +469,30 @@ def test_the_report_can_be_read_by_programs(tmp_path: Path) -> None:
     assert report.measurements["fake/m"] == Counts(done=11)
 
 
-def test_a_time_zone_reaches_formats_that_ask_for_it(tmp_path: Path) -> None:
-    path = fake.write(tmp_path, ROWS)
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [(None, None), ("a stamp", "local"), ("a stamp and its moment", "Europe/Paris")],
+)
+def test_the_time_zone_is_for_clocks_that_state_none(
+    tmp_path: Path, clock: str | None, expected: str | None
+) -> None:
+    path = fake.write(tmp_path, {"raw/a.fake": [[1, 2]]})
+    if clock:
+        (tmp_path / "raw/a.clock").write_text(clock)
     path.write_text(path.read_text().replace('"UTC"', '"Europe/Paris"'))
     report = beamline.process(path)
-    result = beamline.open(f"{report.result}::/fake/m")
-    assert result.attrs["zone"] == "Europe/Paris"
-    assert processing.RESULTS == "results.nc"
+    assert beamline.open(f"{report.result}::/fake/m").attrs.get("zone") == expected
+
+
+def test_a_name_that_is_no_text_fails_alone(tmp_path: Path) -> None:
+    path = fake.write(tmp_path, ROWS)
+    settle(tmp_path)
+    odd = os.fsdecode(b"raw/odd\xff.fake")
+    (tmp_path / odd).write_text("1 2 3 4")
+    for _ in range(2):
+        report = beamline.process(path)
+        assert report.measurements["fake/m"].failed == 1
+        assert odd in report.failed[0].subject
+        assert not report.failed[0].traceback
+        assert len(values(report)) == 11
+        json.loads(report.to_json())
