@@ -65,7 +65,7 @@ def test_a_truncated_image(tmp_path: Path, keep: int) -> None:
     path = irixs.write_scan(tmp_path)
     file = tmp_path / "Andor" / "scan-00002.tif"
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(DataFileError, match="scan-00002.tif"):
+    with pytest.raises(DataFileError, match=r"scan-00002\.tif"):
         beamline.read(path)
 
 

@@ -15,11 +15,17 @@ from rixs.straightening import straighten, sum_rows
 def images(counts: np.ndarray, mask: np.ndarray | None = None) -> xr.Dataset:
     ds = xr.Dataset(
         {"counts": (("frame", "y", "x"), counts, {"units": "ADU"})},
-        coords={"excitation_energy": ("frame", np.arange(len(counts)) + 530.0, {"units": "eV", "long_name": "E"})},
+        coords={
+            "excitation_energy": ("frame", np.arange(len(counts)) + 530.0, {"units": "eV", "long_name": "E"})
+        },
         attrs={"kind": "images", "background": "subtracted"},
     )
     if mask is not None:
-        ds["counts_mask"] = (("frame", "y", "x"), mask.astype(np.uint8), {"flag_masks": [1], "flag_meanings": "spike"})
+        ds["counts_mask"] = (
+            ("frame", "y", "x"),
+            mask.astype(np.uint8),
+            {"flag_masks": [1], "flag_meanings": "spike"},
+        )
     return ds
 
 
