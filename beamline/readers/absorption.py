@@ -10,6 +10,7 @@ a warning says so.
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -215,7 +216,7 @@ def split_scans(energy: Array) -> list[slice]:
     direction = np.sign(np.nanmedian(np.diff(energy))) or 1.0
     starts = np.flatnonzero(direction * np.diff(energy) < -0.5 * span) + 1
     bounds = [0, *starts.tolist(), energy.size]
-    return [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [slice(a, b) for a, b in itertools.pairwise(bounds)]
 
 
 def steepest(energy: Array, mu: Array, near: float | None = None) -> float:

@@ -221,9 +221,7 @@ def _literal(text: str, path: Path) -> list[Any]:
     return values[0] if len(values) == 1 and isinstance(values[0], list) else values
 
 
-def _chosen(
-    records: list[dict[str, Any]], groups: Sequence[str] | None, path: Path
-) -> list[dict[str, Any]]:
+def _chosen(records: list[dict[str, Any]], groups: Sequence[str] | None, path: Path) -> list[dict[str, Any]]:
     """Return the groups to read: those named, else all that are not the reference of another."""
     if groups is not None:
         missing = [name for name in groups if name not in {r["label"] for r in records}]
@@ -247,7 +245,9 @@ def _is_reference(record: dict[str, Any], records: list[dict[str, Any]]) -> bool
     """Of two groups tied to each other the reference is the one Athena marked, or labelled "Ref"."""
     if str(record["args"].get("is_ref", "0")) not in ("", "0", "0.0", "None"):
         return True
-    return record["label"].lower().startswith("ref ") and any(r["id"] == _reference_id(record) for r in records)
+    return record["label"].lower().startswith("ref ") and any(
+        r["id"] == _reference_id(record) for r in records
+    )
 
 
 def _scan(
@@ -258,7 +258,10 @@ def _scan(
     edge: str | None,
 ) -> xr.Dataset:
     args, name = record["args"], f"{path}: {record['label']}"
-    if str(args.get("is_chi") or "0") not in ("0", "0.0") or "chi" in str(args.get("recordtype") or "").lower():
+    if (
+        str(args.get("is_chi") or "0") not in ("0", "0.0")
+        or "chi" in str(args.get("recordtype") or "").lower()
+    ):
         raise DataFileError(name, "holds χ(k), not μ(E)", "read the scan it was made from")
     energy = _array(record, "x", name)
     channels = {"mu": _array(record, "y", name)}
@@ -318,6 +321,4 @@ def _float(value: Any) -> float | None:
         return None
 
 
-FORMAT = Format(
-    name="Athena project", kind="xas.scans", suffixes=(".prj",), read=read, sniff=sniff
-)
+FORMAT = Format(name="Athena project", kind="xas.scans", suffixes=(".prj",), read=read, sniff=sniff)
