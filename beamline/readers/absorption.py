@@ -14,6 +14,7 @@ import itertools
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -212,6 +213,8 @@ def split_scans(energy: Array) -> list[slice]:
 
     Smaller steps back are the jitter of a continuous scan.
     """
+    if energy.size < 3 or not np.isfinite(energy).any():
+        return [slice(0, energy.size)]
     span = float(np.nanmax(energy) - np.nanmin(energy))
     direction = np.sign(np.nanmedian(np.diff(energy))) or 1.0
     starts = np.flatnonzero(direction * np.diff(energy) < -0.5 * span) + 1
@@ -435,6 +438,7 @@ def _identify(
     return {"element": guessed[0], "edge": guessed[1], "edge_from": f"energy of the rise, {e0:.1f} eV"}
 
 
+@cache
 def tabulated(element: str, edge: str) -> float | None:
     """Return the tabulated energy of an edge in eV; None where there is no such edge."""
     import xraydb
