@@ -54,9 +54,10 @@ def window(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
     weights = integration_weights(energy, lo, hi)
     used = weights != 0
     intensity = weights[used] @ rmap["intensity"].values[used]
-    units = rmap["intensity"].attrs["units"]
+    units = str(rmap["intensity"].attrs["units"])
+    units = units.removesuffix("/eV") if units.endswith("/eV") else f"{units}*eV"
     cut = xr.Dataset(
-        {"intensity": ("emission_energy", intensity, {"units": f"{units}*eV"})},
+        {"intensity": ("emission_energy", intensity, {"units": units})},
         coords={
             "emission_energy": rmap["emission_energy"],
             **{

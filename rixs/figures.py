@@ -63,6 +63,8 @@ def map_and_window(rmap: xr.Dataset, lo: float, hi: float) -> Figure:
             left.axhline(edge, color="white", lw=0.8, dashes=(4, 2))
         _draw_cut(right, result, _emission_range(rmap))
         right.set_title(f"excitation {lo:g}–{hi:g} eV", loc="right")
+        # The label of the colour bar and that of the cut stand back to back.
+        figure.set_layout_engine("constrained", wspace=0.06)
         plotting.panel_label(left, "a")
         plotting.panel_label(right, "b")
     return figure
@@ -144,6 +146,6 @@ def _intensity_label(array: xr.DataArray) -> str:
     units = str(array.attrs["units"])
     known = {
         "ADU/megacount/eV": "intensity (ADU eV⁻¹ per 10⁶ I₀ counts)",
-        "ADU/megacount/eV*eV": "integrated intensity (ADU per 10⁶ I₀ counts)",
+        "ADU/megacount": "integrated intensity (ADU per 10⁶ I₀ counts)",
     }
     return known.get(units, f"intensity ({plotting.pretty_unit(units)})")

@@ -106,10 +106,11 @@ def read_images(path: Path, *, timezone: str = "America/Los_Angeles", date: str 
         attrs=_attrs(scan, path, rows, missing, IMAGE),
     )
     # An ADC that reads full scale has been lowered by the background before it was saved.
-    full_scale = np.iinfo(counts.dtype).max
-    lowered = float(ds["background"].max()) if "background" in ds.coords else 0.0
-    ds.attrs["saturation_level"] = full_scale - lowered
-    return ds
+    full_scale = np.full(len(rows), float(np.iinfo(counts.dtype).max))
+    if "background" in ds.coords:
+        full_scale -= ds["background"].values
+    label = {"units": "ADU", "long_name": "counts of a saturated pixel"}
+    return ds.assign_coords(saturation_level=("frame", full_scale, label))
 
 
 def read_spectra(path: Path, *, timezone: str = "America/Los_Angeles", date: str | None = None) -> xr.Dataset:

@@ -169,7 +169,8 @@ def test_a_point_without_flux_is_left_out_and_named(scan: xr.Dataset) -> None:
 
 
 def test_saturated_pixels_are_counted_and_left_out(scan: xr.Dataset) -> None:
-    scan.attrs["saturation_level"] = 60000.0
+    label = {"units": "ADU", "long_name": "saturated"}
+    scan = scan.assign_coords(saturation_level=("frame", np.full(3, 60000.0), label))
     scan.counts.values[1, 10, 100] = 60000
     masked = rixs.mask_spikes(scan, GAIN)
     assert masked.saturated_pixels.values.tolist() == [0, 1, 0]

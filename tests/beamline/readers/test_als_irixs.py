@@ -105,7 +105,7 @@ def test_clipping_and_saturation_are_marked(tmp_path: Path) -> None:
     scan = beamline.read(irixs.write_scan(tmp_path))
     assert scan.attrs["clipped"] == "at zero"
     assert scan.attrs["background"] == "subtracted"
-    assert scan.attrs["saturation_level"] == 65535 - 336
+    assert (scan.saturation_level == 65535 - 336).all()
 
 
 def test_no_exposure_is_made_up(tmp_path: Path) -> None:
