@@ -3,10 +3,10 @@
 The file has one NXentry with the Dataset as its NXdata and the history in an NXprocess. Patterns have the
 field names of the application definition NXazint1d (NeXus definitions v2025.11). Where they were integrated
 here, so that wavelength and corrections are known, the entry states this definition and has the names for
-which GSAS-II looks in such files (it wants them to end in .h5). What a result does not know (beamline, source, and the date of writing,
-which would make equal results different files) is left out, though the definition asks for it, and
-intensities have their true units instead of "arbitrary units". Times are seconds since the first, which the
-attribute ``start`` gives in UTC, as in NXlog.
+which GSAS-II looks in such files (it wants them to end in .h5). What a result does not know (beamline,
+source, and the date of writing, which would make equal results different files) is left out, though the
+definition asks for it, and intensities have their true units instead of "arbitrary units". Times are seconds
+since the first, which the attribute ``start`` gives in UTC, as in NXlog.
 """
 
 from __future__ import annotations

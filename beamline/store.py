@@ -100,11 +100,13 @@ def open_result(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
     """
     file, group = split(path)
     try:
-        image = file.read_bytes()
+        open(file, "rb").close()
     except OSError as error:
         raise DataFileError(file, error.strerror or "cannot be read", "check the path") from error
     try:
-        return _read(image, file, group)
+        if not _names_a_kind(file):  # before a raw file of many GB is read into memory
+            raise DataFileError(file, "is not a result of redoxlight", "raw files: beamline.read")
+        return _read(file.read_bytes(), file, group)
     except DataFileError:
         raise
     except MemoryError as error:
@@ -115,6 +117,14 @@ def open_result(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
             f"cannot be read as a result ({type(error).__name__}: {error})",
             "raw files are opened by beamline.read; if it was a result, it is damaged",
         ) from error
+
+
+def is_result(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file (or ``file::/group``) looks like a result; False if it cannot be read."""
+    try:
+        return _names_a_kind(split(path)[0])
+    except Exception:  # HDF5 raises anything
+        return False
 
 
 def leaves(result: xr.Dataset | xr.DataTree) -> Iterator[tuple[str, xr.Dataset]]:
@@ -135,6 +145,17 @@ def split(path: str | os.PathLike[str]) -> tuple[Path, str]:
         return Path(text), "/"
     file, _, group = text.rpartition(SEPARATOR)
     return Path(file), "/" + group.strip("/")
+
+
+def _names_a_kind(file: Path) -> bool:
+    """Tell whether a group of an HDF5 file says of what kind it is."""
+    import h5py
+
+    def says(_: str, node: Any) -> bool | None:
+        return True if isinstance(node, h5py.Group) and "kind" in node.attrs else None
+
+    with open(file, "rb") as raw, h5py.File(raw, "r") as tree:
+        return "kind" in tree.attrs or bool(tree.visititems(says))
 
 
 def _read(image: bytes, file: Path, group: str) -> xr.Dataset | xr.DataTree:
