@@ -38,7 +38,7 @@ class _Commands(TyperGroup):
         target = _of_techniques().get(cmd_name)
         if target is None:
             return super().get_command(ctx, cmd_name)
-        single = typer.Typer(add_completion=False)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(cmd_name)(resolve(target))
         return typer.main.get_command(single)
 
@@ -47,6 +47,7 @@ app = typer.Typer(
     cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: half the time, and the same in a pipe
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From synchrotron measurements of battery cathodes to the numbers and figures of a paper.",
 )

@@ -372,7 +372,7 @@ def _best_offset(pair: _Pair, variable: str, centre: float, width: float) -> flo
     if best in (0, offsets.size - 1):
         raise FitError(variable, "agrees best at the edge of the search", "give a larger `search`")
     noise = np.sqrt(2 / counts[best])
-    good = np.flatnonzero(costs <= costs[best] * (1 + 4 * noise))
+    good = np.flatnonzero(costs <= costs[best] * (1 + 4 * noise) + 1e-6 * powers[best])
     for other in good:
         low, high = sorted((best, int(other)))
         if costs[low : high + 1].max() > costs[best] * (1 + 8 * noise) + 0.01 * powers[best]:
@@ -387,7 +387,8 @@ def _best_offset(pair: _Pair, variable: str, centre: float, width: float) -> flo
 def _moment(text: str | np.datetime64) -> np.datetime64:
     """Return a moment in UTC."""
     if isinstance(text, np.datetime64):
-        return np.datetime64(text, "ns")
+        moment_ns: np.datetime64 = text.astype("datetime64[ns]")
+        return moment_ns
     try:
         if text.endswith("Z"):  # as we write it, with nanoseconds, which datetime does not know
             return np.datetime64(text.removesuffix("Z"), "ns")

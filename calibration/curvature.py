@@ -80,7 +80,7 @@ class Curvature(Calibration):
     def shift_errors(self) -> Array:
         """Return the standard deviation of the shift of every row, px."""
         powers = _powers(self.rows, np.arange(self.rows, dtype=float), len(self.coefficients))
-        covariance = np.array(self.covariance).reshape(len(self.coefficients), -1)
+        covariance = np.array(self.covariance).reshape(len(self.coefficients), len(self.coefficients))
         return np.asarray(np.sqrt(np.einsum("ri,ij,rj->r", powers, covariance, powers)))
 
 
@@ -142,7 +142,7 @@ def calibrate(
         # The reference of a strip is the mean of the others: a constant is free.
         matrix = np.column_stack([np.ones(strips), design])[good] / errors[good, None]
         solution, *_ = np.linalg.lstsq(matrix, shifts[good] / errors[good], rcond=None)
-        coefficients = solution[1:]
+        coefficients = np.asarray(solution[1:], dtype=np.float64)
     covariance = np.linalg.inv(matrix.T @ matrix)[1:, 1:]
     free = int(good.sum()) - order - 1
     misfit = float(((matrix @ solution - shifts[good] / errors[good]) ** 2).sum())

@@ -3,8 +3,8 @@
 The elastic line has the energy of the excitation, so it is the one line that walks along the detector as the
 excitation is scanned, at one pixel per so many meV; fluorescence stays. Below the edge it is alone: it is
 found there as the straight path through the peaks that the most spectra agree on, and fitted in each of them
-by a Gaussian on a constant background. Then it is followed to higher energies for as long as it stays where the
-axis so far expects it: on an edge, resonant emission close to it draws the peak away.
+by a Gaussian on a constant background. Then it is followed to higher energies for as long as it stays where
+the axis so far expects it: on an edge, resonant emission close to it draws the peak away.
 
 The axis is a parabola, E(x) = c₀ + c₁ t + c₂ t² with t = x − x̄. Elastic lines often cover a small part of it
 only, and the emission of interest lies outside; where they cannot tell the curvature c₂, optics must: a

@@ -142,12 +142,12 @@ def scan(
     i0[0] *= first_point
     i0 = rng.poisson(i0).astype(float)
     expected = expected_photons(oxidised, energies, instrument) * i0[:, None, None] / 1e6
-    charge: Array = rng.poisson(expected) * float(instrument.gain)
+    charge = np.asarray(rng.poisson(expected) * instrument.gain, dtype=np.float64)
     s = instrument.sharing
-    shared: Array = (1 - 2 * s) * charge
+    shared = np.asarray((1 - 2 * s) * charge, dtype=np.float64)
     shared[..., 1:] += s * charge[..., :-1]
     shared[..., :-1] += s * charge[..., 1:]
-    shared += rng.normal(0.0, instrument.read_noise, shared.shape)
+    shared += rng.normal(0.0, instrument.read_noise, charge.shape)
     _add_cosmics(shared, instrument.cosmics, rng)
     counts = np.rint(shared).astype(np.int32)
     if instrument.clipped:
@@ -166,16 +166,9 @@ def scan(
 def expected_photons(oxidised: float, energies: Array, spectrograph: Spectrograph) -> Array:
     """Return the photons expected per 10⁶ counts of I0 in every pixel: (frame, y, x)."""
     borders = np.arange(spectrograph.columns + 1) - 0.5
-    rows = [spectrograph.energy(borders - shift) for shift in spectrograph.shift()]
-    return np.array(
-        [
-            [
-                spectrum(float(e), edges, oxidised, spectrograph.resolution) / spectrograph.rows
-                for edges in rows
-            ]
-            for e in energies
-        ]
-    )
+    edges = spectrograph.energy(borders - spectrograph.shift()[:, None])
+    photons = [spectrum(float(e), edges, oxidised, spectrograph.resolution) for e in energies]
+    return np.array(photons) / spectrograph.rows
 
 
 def true_map(oxidised: float, energies: Array, spectrograph: Spectrograph, emission: Array) -> Array:

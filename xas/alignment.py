@@ -5,15 +5,15 @@ thickness and background, F a spline through the first foil as smooth as its noi
 
     μ_ref,i(E) = a F(E + δᵢ) + b + c (E - E₀),    E from E₀ - 30 to E₀ + 60 eV.
 
-(An interpolation of noisy points would scatter least half way between them and pull δ there.) For each δ the
-numbers a, b and c are a linear fit; δᵢ is the least-squares minimum, looked for on a grid of
-starts first because the edge of a foil has several rises, then refined with a loss that lets single bad points
-go (soft L1). δᵢ is added to the axis and to ``energy_shift``, which says for every scan how far the axis now
-is from what was measured: subtract it and the measured axis is back.
+(An interpolation of noisy points would scatter least half way between them and pull δ there.) For each δ
+the numbers a, b and c are a linear fit; δᵢ is the least-squares minimum, looked for on a grid of starts first
+because the edge of a foil has several rises, then refined with a loss that lets single bad points go (soft
+L1). δᵢ is added to the axis and to ``energy_shift``, which says for every scan how far the axis now is from
+what was measured: subtract it and the measured axis is back.
 
 The error of δᵢ is what the noise of the foil's own points does to its position (noise from `xas.noise`,
-Cramér-Rao for the linearised fit), made larger by √χ² where the fit is worse than the noise. It belongs to the
-scan alone, the first scan included: a difference of two shifts has the root of the sum of their squares.
+Cramér-Rao for the linearised fit), made larger by √χ² where the fit is worse than the noise. It belongs to
+the scan alone, the first scan included: a difference of two shifts has the root of the sum of their squares.
 """
 
 from __future__ import annotations
@@ -104,9 +104,7 @@ def align(
         },
         _common_attributes(parts),
     )
-    noise = [
-        _noise_on(axis, ds["mu_errors"].values, energy) for axis, ds in zip(axes, parts, strict=True)
-    ]
+    noise = [_noise_on(axis, ds["mu_errors"].values, energy) for axis, ds in zip(axes, parts, strict=True)]
     out["mu_errors"] = (("scan", "energy"), np.array(noise))
     if errors is not None:
         attrs = {"units": "eV", "long_name": "standard deviation of energy shift since measured"}
@@ -140,7 +138,9 @@ def _shifts(parts: list[xr.Dataset], labels: list[str], reference: str) -> tuple
     return np.array(shifts) - shifts[0], np.array(errors)
 
 
-def _match(axis: Array, values: Array, energy: Array, target: Array, e0: float) -> tuple[float, float, float, float]:
+def _match(
+    axis: Array, values: Array, energy: Array, target: Array, e0: float
+) -> tuple[float, float, float, float]:
     """Return shift, its error, scale a, and the rms of what the fit leaves, for one scan."""
     from scipy.interpolate import UnivariateSpline
     from scipy.optimize import least_squares
@@ -234,9 +234,7 @@ def _parts(scans: xr.DataTree | xr.Dataset | Iterable[xr.Dataset]) -> list[xr.Da
     else:
         raise SchemaError("scans", "are neither a Dataset, a DataTree nor a list of them")
     parts = [
-        ds.isel(scan=i) if "scan" in ds.dims else ds
-        for ds in found
-        for i in range(ds.sizes.get("scan", 1))
+        ds.isel(scan=i) if "scan" in ds.dims else ds for ds in found for i in range(ds.sizes.get("scan", 1))
     ]
     for ds in parts:
         if "mu" not in ds or ds["mu"].dims != ("energy",):

@@ -20,6 +20,7 @@ import numpy as np
 
 from beamline import provenance
 from beamline.errors import ConfigError, FitError, SchemaError
+from xas._larch import need_larch
 from xas.constants import ETOK
 from xas.normalization import scan_name, stored_fits
 
@@ -171,7 +172,7 @@ def fourier(
     ).assign_coords(r=r)
 
 
-def window_function(k: Array, kmin: float, kmax: float, dk: float, name: str) -> Array:
+def window_function(k: np.ndarray[Any, Any], kmin: float, kmax: float, dk: float, name: str) -> Array:
     """Return the window Ω(k) on a grid from 0.
 
     It rises from kmin - dk/2 to kmin + dk/2 and falls the same way around kmax: as sin² (hanning), linearly
@@ -203,18 +204,18 @@ def window_function(k: Array, kmin: float, kmax: float, dk: float, name: str) ->
         x = np.clip(1 - ((k - 0.5 * (a + d)) / (0.5 * (d - a))) ** 2, 0, None)
         return np.asarray((i0(dk * np.sqrt(x)) - 1) / max(1e-10, float(i0(dk)) - 1))
     up, down = np.clip((k - a) / (b - a), 0, 1), np.clip((d - k) / (d - c), 0, 1)
-    shape = {
-        "hanning": lambda x: np.sin(0.5 * np.pi * x) ** 2,
-        "parzen": lambda x: x,
-        "welch": lambda x: np.where(x > 0, 1 - (1 - x) ** 2, 0.0),
-    }[name]
-    return np.asarray(shape(up) * shape(down))
+    if name == "hanning":
+        up, down = np.sin(0.5 * np.pi * up) ** 2, np.sin(0.5 * np.pi * down) ** 2
+    elif name == "welch":
+        up, down = 1 - (1 - up) ** 2, 1 - (1 - down) ** 2
+    return np.asarray(up * down)
 
 
 def _autobk(
     energy: Array, mu: Array, e0: float, step: float, rbkg: float, kweight: int, kmax: float | None
 ) -> Any:
     """Return larch's group with k, chi, bkg and the details of the spline, for one scan."""
+    need_larch()
     from larch import Group
     from larch.xafs import autobk
 

@@ -3,11 +3,11 @@
 Absorption files rarely hold what a counting error needs (gains of the amplifiers, several detectors in
 parallel), so the noise is taken from the scatter of neighbouring points. Each point is compared with the
 cubic through its four neighbours: a smooth μ(E) leaves nothing of itself, white noise of standard deviation σ
-leaves a residual of standard deviation σ √(1 + Σ w²) with w the interpolation weights (pseudo-residuals:
-T. Gasser, L. Sroka, C. Jennen-Steinmetz, Biometrika 73 (1986) 625, here of third order instead of first). σ is
-the root mean square of those within four times their robust spread, once below the edge and once above it,
-because the absorption, and with it the noise, differs there. Noise that is the same in neighbouring points (smoothed, interpolated or
-merged scans, drifts) is not seen: σ is then too small.
+leaves a residual of σ √(1 + Σ w²) with w the interpolation weights (pseudo-residuals: T. Gasser, L. Sroka,
+C. Jennen-Steinmetz, Biometrika 73 (1986) 625, here of third order instead of first). σ is the root mean
+square of those within four times their robust spread, once below the edge and once above it, because the
+absorption, and with it the noise, differs there. Noise that is the same in neighbouring points (smoothed,
+interpolated or merged scans, drifts) is not seen: σ is then too small.
 """
 
 from __future__ import annotations

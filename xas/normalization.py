@@ -13,8 +13,9 @@ Two conventions for what the user leaves open:
 * ``athena``: what Athena stored with the scan (``athena_*`` attributes) where it did, else -150 to -30 eV
   and 150 eV to the end, quadratic; the step is read at E0 itself.
 
-Errors are those of the noise (``mu_errors`` where the scans have them, else `xas.noise`) propagated through this linear algebra, correlations included. What
-the choice of E0 and of the ranges does to the step is not in them.
+Errors are those of the noise (``mu_errors`` where the scans have them, else `xas.noise`) propagated through
+this linear algebra, correlations included. What the choice of E0 and of the ranges does to the step is not
+in them.
 """
 
 from __future__ import annotations
@@ -89,8 +90,12 @@ def normalize(
         name = scan_name(scans, index)
         fit = Fit.of(energy, mu, stated_noise(scans, index), e0, {**scans.attrs, **choice}, name)
         results.append({**fit.outputs(), "mu_errors": fit.sigma})
-    stacked = {key: np.squeeze([r[key] for r in results], 0) if scans["mu"].ndim == 1 else
-               np.array([r[key] for r in results]) for key in results[0]}
+    stacked = {
+        key: np.squeeze([r[key] for r in results], 0)
+        if scans["mu"].ndim == 1
+        else np.array([r[key] for r in results])
+        for key in results[0]
+    }
     dims = scans["mu"].dims
     long_names = {
         "pre_edge": "pre-edge line",
@@ -280,7 +285,9 @@ def stored_fits(scans: xr.Dataset) -> list[Fit]:
     e0 = np.atleast_1d(scans["e0"].values)
     rows = np.atleast_2d(scans["mu"].values.astype(float))
     return [
-        Fit.of(energy, mu, stated_noise(scans, i), float(e0[i]), {**scans.attrs, **choice}, scan_name(scans, i))
+        Fit.of(
+            energy, mu, stated_noise(scans, i), float(e0[i]), {**scans.attrs, **choice}, scan_name(scans, i)
+        )
         for i, mu in enumerate(rows)
     ]
 
@@ -308,7 +315,11 @@ def _larch(energy: Array, e0: float, choice: dict[str, Any]) -> tuple[Range, Ran
     post = choice.get("post") or (post1, post2)
     span = post[1] - post[0]
     degree = choice.get("degree")
-    return tuple(pre), tuple(post), (2 if span >= 300 else 1 if span >= 30 else 0) if degree is None else degree
+    return (
+        tuple(pre),
+        tuple(post),
+        (2 if span >= 300 else 1 if span >= 30 else 0) if degree is None else degree,
+    )
 
 
 def _athena(energy: Array, e0: float, choice: dict[str, Any]) -> tuple[Range, Range, int]:
@@ -330,7 +341,7 @@ def _athena(energy: Array, e0: float, choice: dict[str, Any]) -> tuple[Range, Ra
 
 
 def _points(energy: Array, e0: float, limits: Range) -> slice:
-    """Return the points of a range: from the one at or below its lower end to before the one nearest its end."""
+    """Return the points of a range: from the one at or below its begin to before the one nearest its end."""
     start = max(int(np.searchsorted(energy, e0 + limits[0], side="right")) - 1, 0)
     stop = int(np.abs(energy - (e0 + limits[1])).argmin())
     return slice(start, max(stop, start + 1))

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from beamline.errors import ConfigError, DataFileError, FitError
+from xas._larch import need_larch
 
 if TYPE_CHECKING:
     import gemmi
@@ -220,32 +221,24 @@ def _cluster(
     atoms, notes = _filled(structure)
     origin = structure.cell.orthogonalize(centres[0].fract)
     found: list[tuple[float, str, tuple[float, float, float]]] = []
-    lengths = [
-        structure.cell.volume / np.linalg.norm(np.cross(*(np.array(v) for v in pair)))
-        for pair in _faces(structure.cell)
-    ]
-    reach = [int(np.ceil(radius / length)) + 1 for length in lengths]
+    # distance between the lattice planes: how many cells the sphere reaches across
+    vectors = np.array([structure.cell.orthogonalize(gemmi.Fractional(*e)).tolist() for e in np.eye(3)])
+    planes = 1 / np.linalg.norm(np.linalg.inv(vectors), axis=0)
+    reach = np.ceil(radius / planes).astype(int) + 1
     for element, fract in atoms:
         for i in range(-reach[0], reach[0] + 1):
             for j in range(-reach[1], reach[1] + 1):
                 for k in range(-reach[2], reach[2] + 1):
-                    p = structure.cell.orthogonalize(
-                        gemmi.Fractional(fract.x + i, fract.y + j, fract.z + k)
-                    ) - origin
+                    p = (
+                        structure.cell.orthogonalize(gemmi.Fractional(fract.x + i, fract.y + j, fract.z + k))
+                        - origin
+                    )
                     if SAME_SITE < p.length() <= radius:
                         found.append((round(p.length(), 6), element, (p.x, p.y, p.z)))
     found.sort()
     elements = [absorber, *(element for _, element, _ in found)]
     positions = np.array([(0.0, 0.0, 0.0), *(position for _, _, position in found)])
     return elements, positions, notes
-
-
-def _faces(cell: gemmi.UnitCell) -> list[tuple[list[float], list[float]]]:
-    """Return the pairs of cell vectors that span the three faces (bc, ca, ab)."""
-    import gemmi
-
-    a, b, c = (cell.orthogonalize(gemmi.Fractional(*e)).tolist() for e in np.eye(3))
-    return [(b, c), (c, a), (a, b)]
 
 
 def _filled(structure: gemmi.SmallStructure) -> tuple[list[tuple[str, gemmi.Fractional]], list[str]]:
@@ -315,6 +308,7 @@ def _input(elements: list[str], positions: np.ndarray[Any, Any], edge: str, radi
 
 def _run(text: str) -> dict[str, str]:
     """Run the programs of FEFF8L one after the other in a folder of their own."""
+    need_larch()
     from larch.utils import bindir
 
     with tempfile.TemporaryDirectory(prefix="feff") as name:

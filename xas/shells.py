@@ -5,13 +5,13 @@ Every shell is a sum of single-scattering paths of the EXAFS equation
     χ(k) = Σ N S₀² F(k) / (k (R_eff + ΔR)²) exp(-2(R_eff + ΔR)/λ) exp(-2k²σ²) sin(2k(R_eff + ΔR) + φ(k)),
 
 with F, φ and λ from FEFF and k measured from E0 + ΔE0. One amplitude S₀² and one ΔE0 serve all shells; each
-has its own ΔR and σ². Paths of one element whose lengths differ by less than `CLOSE` cannot be told apart over
-the usual range of k and share both. Coordination numbers are those of the structure.
+has its own ΔR and σ². Paths of one element whose lengths differ by less than `CLOSE` cannot be told apart
+over the usual range of k and share both. Coordination numbers are those of the structure.
 
 larch's feffit does the least squares on real and imaginary part of χ(R) between rmin and rmax (M. Newville,
-B. Ravel, D. Haskel, J. J. Rehr, E. A. Stern, Y. Yacoby, Physica B 208-209 (1995) 154). As in Artemis, the errors
-are scaled by √χ²ᵣ with the number of independent points 1 + 2ΔkΔR/π: they are right if the model is, and the
-misfit, not the noise, sets them.
+B. Ravel, D. Haskel, J. J. Rehr, E. A. Stern, Y. Yacoby, Physica B 208-209 (1995) 154). As in Artemis, the
+errors are scaled by √χ²ᵣ with the number of independent points 1 + 2ΔkΔR/π: they are right if the model is,
+and the misfit, not the noise, sets them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import numpy as np
 
 from beamline import provenance
 from beamline.errors import ConfigError, SchemaError
+from xas._larch import need_larch
 from xas.normalization import scan_name
 from xas.scattering import Paths, ScatteringPath
 
@@ -149,7 +150,7 @@ def fit(
             _feffit(k, row, noise, model, Path(folder), {**transform, "rmin": rmin, "rmax": rmax})
             for row, noise in zip(rows, _noise(chi), strict=True)
         ]
-    return _assembled(chi, model, results, points)
+    return _assembled(chi, model, results, points, (rmin, rmax))
 
 
 def _noise(chi: xr.Dataset) -> Array:
@@ -163,6 +164,7 @@ def _feffit(
     k: Array, chi: Array, noise: float, model: list[Shell], folder: Path, transform: dict[str, Any]
 ) -> dict[str, Any]:
     """Fit one scan with larch."""
+    need_larch()
     from larch import Group
     from larch.fitting import param, param_group
     from larch.xafs import feffit, feffit_dataset, feffit_transform, feffpath
@@ -189,14 +191,17 @@ def _feffit(
     covariance = getattr(out.fit_details, "scaled_covar", None)
     values = np.array([out.params[name].value for name in names])
     order = [names.index(name) for name in start]
-    good = covariance is not None and np.isfinite(covariance).all() and (np.diag(covariance) > 0).all()
+    if covariance is not None:
+        covariance = np.asarray(covariance)[np.ix_(order, order)]
+        if not (np.isfinite(covariance).all() and (np.diag(covariance) > 0).all()):
+            covariance = None
     # larch's model ends where its data do; beyond, as below k = 0, there is nothing
     model_chi = np.zeros(k.size)
     size = min(k.size, data.model.chi.size)
     model_chi[:size] = data.model.chi[:size]
     return {
         "values": values[order],
-        "covariance": covariance[np.ix_(order, order)] if good else None,
+        "covariance": covariance,
         "r_factor": float(out.rfactor),
         "reduced_chi2": float(out.chi2_reduced),
         "chi_fit": model_chi,
@@ -205,7 +210,11 @@ def _feffit(
 
 
 def _assembled(
-    chi: xr.Dataset, model: list[Shell], results: list[dict[str, Any]], points: float
+    chi: xr.Dataset,
+    model: list[Shell],
+    results: list[dict[str, Any]],
+    points: float,
+    limits: tuple[float, float],
 ) -> xr.Dataset:
     """Put the results of all scans into the Dataset."""
     count, dims = len(model), chi["chi"].dims[:-1]
@@ -240,6 +249,7 @@ def _assembled(
     old = chi["chi_r"]
     fitted = [r["chi_r_fit"][: old.sizes["r"]] for r in results]
     put("chi_r_fit", fitted, None, ("r",), old.attrs["units"], "fit of χ(R)")
+    new["chi_r_fit"][2].update(rmin=limits[0], rmax=limits[1])
     put("covariance", covariance, None, ("variable", "variable_"), "", "covariance, in the variables' units")
     new["status"] = (dims, np.array(status) if dims else np.array(status[0]))
     new["coordination"] = (

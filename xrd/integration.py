@@ -28,7 +28,7 @@ import functools
 import inspect
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar, cast
@@ -141,7 +141,7 @@ def integrate(
     mark gaps and dead pixels so); the largest number of an unsigned integer type (saturated, or marked bad).
     """
     frames = _frames(images)
-    variance_per_signal = _variance_per_signal(frames.units, error_model, gain)
+    variance_per_signal = _variance_per_signal(frames, error_model, gain)
     shape = (frames.counts.shape[1], frames.counts.shape[2])
     assert isinstance(geometry, Geometry)  # noqa: S101 - _plain_arguments has seen to it
     geometry.shape_of(shape, frames.name(0))
@@ -269,16 +269,22 @@ def _check_pixels(frames: _Frames, geometry: Geometry) -> None:
 
 def _live_signal(counts: Image, is_counts: bool, saturation: float | None) -> NDArray[np.float32]:
     """Return the signal, NaN where the pixel did not measure."""
-    signal = counts.astype(np.float32)
-    dead = ~np.isfinite(signal)
-    if is_counts and counts.dtype.kind != "u":
-        dead |= counts < 0
+    signal = np.ascontiguousarray(counts, dtype=np.float32)
+    signal = signal.copy() if np.shares_memory(signal, counts) else signal
+    for dead in _dead(counts, is_counts, saturation):
+        np.copyto(signal, np.nan, where=dead)
+    return signal
+
+
+def _dead(counts: Image, is_counts: bool, saturation: float | None) -> Iterator[NDArray[np.bool_]]:
+    if counts.dtype.kind == "f":
+        yield ~np.isfinite(counts)
     if counts.dtype.kind == "u":
-        dead |= counts == np.iinfo(counts.dtype).max
+        yield counts == np.iinfo(counts.dtype).max
+    elif is_counts:
+        yield counts < 0
     if saturation is not None:
-        dead |= counts >= saturation
-    signal[dead] = np.nan
-    return np.ascontiguousarray(signal)
+        yield counts >= saturation
 
 
 _one_set_up = threading.Lock()
@@ -325,7 +331,7 @@ def _patterns(
     )
 
 
-def _variance_per_signal(unit: str, error_model: str, gain: float | None) -> float | None:
+def _variance_per_signal(frames: _Frames, error_model: str, gain: float | None) -> float | None:
     """Return variance / signal of a pixel; None where it is to be taken from the scatter."""
     _choice("error_model", error_model, ("poisson", "azimuthal"))
     if error_model == "azimuthal":
@@ -334,11 +340,11 @@ def _variance_per_signal(unit: str, error_model: str, gain: float | None) -> flo
         if not (np.isfinite(gain) and gain > 0):
             raise ConfigError("gain", f"is {gain}", "it is the signal of one photon, above 0")
         return float(gain)
-    if units.compatible(unit, "count") or units.compatible(unit, "photon"):
+    if frames.is_counts:
         return 1.0
     raise CalibrationError(
-        "images",
-        f"are in {unit}: without the gain their Poisson errors are not known",
+        frames.name(0),
+        f"is in {frames.units}: without the gain its Poisson errors are not known",
         'give gain= (signal per photon), or error_model="azimuthal"',
     )
 

@@ -109,10 +109,12 @@ class Kernel:
 
     def sums(self, signal: NDArray[np.float32], variance_per_signal: float | None) -> Sums:
         """Sum up one frame (y, x); pixels that are NaN are left out."""
-        errors: dict[str, Any] = {"error_model": "azimuthal"}
-        if variance_per_signal is not None:
+        errors: dict[str, Any] = {}
+        if variance_per_signal is None:
+            errors = {"error_model": "azimuthal"}
+        elif self.splitting != "none":
             # Handed over, because pyFAI's Poisson model takes an empty pixel for one of one photon.
-            errors = {"variance": signal * np.float32(variance_per_signal)}
+            errors = {"variance": signal}
         with self._lock:  # pyFAI's engine works in buffers of its own
             result = self._pyfai.integrate1d(
                 signal,
@@ -132,5 +134,12 @@ class Kernel:
                 f"made pyFAI fall back to {used}",
                 "install pyFAI with cython",
             )
-        sums = (result.sum_signal, result.sum_variance, result.sum_normalization, result.count)
-        return Sums(*(np.array(column[1:-1], dtype=np.float64) for column in sums))
+        total, norm, pixels = (
+            np.array(column[1:-1], dtype=np.float64)
+            for column in (result.sum_signal, result.sum_normalization, result.count)
+        )
+        if variance_per_signal is None:
+            return Sums(total, np.array(result.sum_variance[1:-1], dtype=np.float64), norm, pixels)
+        # Without splitting c² = c: the signal is its own variance.
+        squared = total if self.splitting == "none" else result.sum_variance[1:-1]
+        return Sums(total, variance_per_signal * np.asarray(squared, dtype=np.float64), norm, pixels)

@@ -10,9 +10,11 @@ a warning says so.
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -211,11 +213,13 @@ def split_scans(energy: Array) -> list[slice]:
 
     Smaller steps back are the jitter of a continuous scan.
     """
+    if energy.size < 3 or not np.isfinite(energy).any():
+        return [slice(0, energy.size)]
     span = float(np.nanmax(energy) - np.nanmin(energy))
     direction = np.sign(np.nanmedian(np.diff(energy))) or 1.0
     starts = np.flatnonzero(direction * np.diff(energy) < -0.5 * span) + 1
     bounds = [0, *starts.tolist(), energy.size]
-    return [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [slice(a, b) for a, b in itertools.pairwise(bounds)]
 
 
 def steepest(energy: Array, mu: Array, near: float | None = None) -> float:
@@ -434,6 +438,7 @@ def _identify(
     return {"element": guessed[0], "edge": guessed[1], "edge_from": f"energy of the rise, {e0:.1f} eV"}
 
 
+@cache
 def tabulated(element: str, edge: str) -> float | None:
     """Return the tabulated energy of an edge in eV; None where there is no such edge."""
     import xraydb

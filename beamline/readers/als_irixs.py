@@ -146,7 +146,8 @@ def parse(path: Path) -> Scan:
     DataFileError
         It has no table of points, lacks a column needed, or is damaged before its last row.
     """
-    lines = path.read_text(encoding="latin-1").splitlines()
+    text = path.read_text(encoding="latin-1")
+    lines = text.splitlines()
     start = next((i for i, line in enumerate(lines) if line.startswith("Time\t")), None)
     if start is None:
         raise DataFileError(path, "has no table of points (no line starts with 'Time')", "is it complete?")
@@ -156,6 +157,8 @@ def parse(path: Path) -> Scan:
             raise DataFileError(path, f"has no column {needed!r}", f"its columns: {', '.join(columns)}")
     rows = [tuple(cell.strip() for cell in line.split("\t")) for line in lines[start + 1 :] if line.strip()]
     whole = [_is_whole(row, columns) for row in rows]
+    if rows and not text.endswith("\n"):  # its last cell may be cut short
+        whole[-1] = False
     # A scan still running, or aborted, may end in half a row; anywhere else it is damage.
     if not all(whole[:-1]):
         raise DataFileError(path, f"row {whole.index(False) + 1} is damaged", "restore the file")

@@ -72,17 +72,17 @@ def _mar345(path: Path) -> None:
 
 
 def _raxis(path: Path, head: bytes) -> None:
-    """Check that one record of header and all records of pixels are there."""
+    """Check that there is one record of header and all records of pixels, and nothing more."""
     if len(head) < 1400:
         raise DataFileError(path, "is truncated within its header", "copy it again")
-    # X and Y pixels, their lengths, the length of a record and the number of records
-    fields = (struct.unpack_from(f"{order}2l2f2l", head, 768) for order in "><")
-    width, height, _, _, length, number = next(
-        (found for found in fields if 0 < found[0] < 2**16 and 0 < found[1] < 2**16), (0,) * 6
-    )
-    if width * height == 0:
-        raise DataFileError(path, "states no size of its image")
-    _long_enough(path, max(1400 + 2 * width * height, length * (number + 1)))
+    length, number = struct.unpack_from(">2l", head, 784)
+    size = os.stat(path).st_size
+    if size != length * (number + 1):
+        raise DataFileError(
+            path,
+            f"has {size} bytes, its {number} records of {length} need {length * (number + 1)}",
+            "copy it again",
+        )
 
 
 def _long_enough(path: Path, end: int) -> None:

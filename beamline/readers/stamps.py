@@ -1,7 +1,7 @@
 """The clock of a raw file: time stamps as people and cyclers write them, brought to UTC.
 
-A stamp such as ``5/11/2021 3:40:24 PM`` says neither whether it is the 11th of May or the 5th of November, nor
-where the clock hung. Both are asked for wherever the file does not settle them; nothing is assumed from the
+A stamp such as ``5/11/2021 3:40:24 PM`` says neither whether it is the 11th of May or the 5th of November,
+nor where the clock hung. Both are asked for wherever the file does not settle them; nothing is taken from the
 machine that reads. Around the end of summer time an hour comes twice, at its beginning one is skipped:
 stamps in a skipped hour are refused, stamps in a repeated hour are told apart by the file's own elapsed time
 or by the backward jump between the two passes, else refused.
@@ -157,7 +157,7 @@ def start_of(start: str, zone: str | None, subject: str) -> np.datetime64:
 
 def after(start: np.datetime64, seconds: Floats) -> Times:
     """Return `start` plus elapsed seconds."""
-    return np.asarray(np.datetime64(start, "ns") + np.round(seconds * 1e9).astype("timedelta64[ns]"))
+    return np.asarray(start.astype("datetime64[ns]") + np.round(seconds * 1e9).astype("timedelta64[ns]"))
 
 
 def refine(stamps: Times, elapsed: Floats) -> tuple[Times, float, list[str]]:
@@ -202,7 +202,7 @@ def increasing(times: Times, subject: str, first_line: int = 0) -> tuple[Times, 
     steps = np.diff(times.astype(np.int64))
     if (steps < 0).any():
         at = int(np.flatnonzero(steps < 0)[0])
-        where = f"in line {first_line + at + 2}" if first_line else f"at sample {at + 1}"
+        where = f"in line {first_line + at + 1}" if first_line else f"at sample {at + 1}"
         raise DataFileError(
             subject,
             f"has time running backward by {-steps[at] / 1e9:.3f} s {where} ({int((steps < 0).sum())} times)",
@@ -217,7 +217,7 @@ def increasing(times: Times, subject: str, first_line: int = 0) -> tuple[Times, 
     if (np.diff(apart.astype(np.int64)) <= 0).any():
         raise DataFileError(subject, "has more samples at one time than can be told apart")
     return apart, [
-        f"{int(equal.sum())} samples have the time stamp of the sample before; they are 1 ns apart"
+        f"{int(equal.sum())} samples share the time stamp of the one before; they are set 1 ns apart"
     ]
 
 

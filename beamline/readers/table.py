@@ -182,6 +182,8 @@ def _sniff(head: bytes, path: Path) -> bool:
     if b"\0" in head:
         return False
     for line in head.decode("utf-8", errors="replace").splitlines()[:20]:
+        if line.lstrip().startswith("#"):  # the headers of absorption scans are comments
+            continue
         cells = line.split(max("\t;,", key=line.count))
         names = [columns.plain_name(columns.split_header(cell)[0]) for cell in cells]
         known = {columns.channel_name(columns.split_header(cell)[0]) for cell in cells}

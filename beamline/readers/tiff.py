@@ -98,6 +98,7 @@ def read(
             images.check_shape(path, index, page.shape, chosen[0].shape)
             if page.dtype != chosen[0].dtype:
                 raise DataFileError(path, f"frame {index} has other numbers than the first")
+        _check_total(path, chosen)
         headers = [_header(file, page, order) for page in chosen]
         if all(page.plain for page in chosen):
             counts = np.empty((len(chosen), *chosen[0].shape), np.dtype(chosen[0].dtype).newbyteorder("="))
@@ -137,6 +138,19 @@ def _walk(file: BinaryIO, path: Path) -> tuple[str, list[_Page]]:
         if not tags.get(_SUBFILE, 0) & 1:  # bit 0: a thumbnail of another page
             pages.append(_page(tags, size, order, path))
     return order, pages
+
+
+def _check_total(path: Path, pages: list[_Page]) -> None:
+    """Refuse pages that share their pixels, and compressed ones that claim to be far more than they are."""
+    import numpy as np
+
+    size = os.stat(path).st_size
+    stored = sum(length for page in pages for _, length, _ in page.strips)
+    if stored > size:
+        raise DataFileError(path, f"claims {stored} bytes of pixels, the file has {size}", "is it damaged?")
+    claimed = sum(page.shape[0] * page.shape[1] * np.dtype(page.dtype).itemsize for page in pages)
+    if claimed > 2 * images.MAX_FRAME_BYTES + 20 * size:
+        raise DataFileError(path, f"claims {claimed} bytes in compressed pages", "give frames=(start, stop)")
 
 
 def _directory(

@@ -232,7 +232,7 @@ def _labview(header: list[str], width: int) -> list[str]:
 
 
 def _hxma(header: list[str], width: int) -> list[str]:
-    """CLS HXMA: quoted names of process variables for event 1; the scaler's channels are wired the same way."""
+    """CLS HXMA: quoted names of process variables for event 1; the scaler is always wired the same way."""
     if not any("CLS Data Acquisition" in line for line in header):
         return []
     best: list[str] = []
@@ -249,7 +249,7 @@ def _hxma(header: list[str], width: int) -> list[str]:
 
 
 def _last_line(header: list[str], width: int) -> list[str]:
-    """The last line above the numbers that is not a ruler, split the way that gives one name a column."""
+    """Split the last line above the numbers that is not a ruler in the way that gives one name a column."""
     for line in reversed([text for text in header if text.strip(" #;%-=*/\t")][-3:]):
         text = line.strip().lstrip("#;%!*/ \t")
         if numbered := re.findall(r"(?:^|\s)\d+_(.+?)(?=\s+\d+_|\s*$)", text.removeprefix("C ")):

@@ -1,5 +1,7 @@
-"""XDI, the XAFS Data Interchange format, version 1.0 (Ravel and Newville, J. Phys. Conf. Ser. 712 (2016)
-012148; XraySpectroscopy/XAS-Data-Interchange), and the step-scan files of GSECARS that call themselves XDI.
+"""XDI, the XAFS Data Interchange format.
+
+Version 1.0 (B. Ravel and M. Newville, J. Phys. Conf. Ser. 712 (2016) 012148; the specification is at
+github.com/XraySpectroscopy/XAS-Data-Interchange), and the step-scan files of GSECARS that call themselves so.
 
 The first line is ``# XDI/version``; fields are ``# Family.key: value``; ``# ///`` ends them and begins the
 user's comments; ``# ---`` ends the header; then a line of labels and the columns. ``Column.N: name units``
@@ -171,7 +173,8 @@ def _mid_time(fields: dict[str, str], timezone: str, path: Path) -> np.datetime6
             stamps.append(np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "ns"))
     if len(stamps) != 2:
         raise DataFileError(path, "states no start and end time", "leave out timezone")
-    return np.datetime64(stamps[0] + (stamps[1] - stamps[0]) // 2, "ns")
+    middle: np.datetime64 = stamps[0] + (stamps[1] - stamps[0]) // 2
+    return middle
 
 
 FORMAT = Format(

@@ -215,8 +215,11 @@ def test_an_empty_stack_is_said_to_be_empty(tmp_path: Path) -> None:
 def test_a_result_is_no_raw_file(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.nc", "w") as file:
         file.attrs["kind"] = "xrd.patterns"
-    with pytest.raises(DataFileError, match=r"beamline\.open"):
-        read(tmp_path / "a.nc")
+    with h5py.File(tmp_path / "tree.nc", "w") as file:
+        file.create_group("patterns").attrs["kind"] = "xrd.patterns"
+    for name in ("a.nc", "tree.nc"):
+        with pytest.raises(DataFileError, match=r"beamline\.open"):
+            read(tmp_path / name)
 
 
 def test_epics_stamps_are_utc(tmp_path: Path) -> None:
@@ -229,3 +232,24 @@ def test_epics_stamps_are_utc(tmp_path: Path) -> None:
     ds = read(tmp_path / "a.h5")
     assert ds.timestamp.values[1] == np.datetime64("1990-01-02T00:00:01.500")
     np.testing.assert_array_equal(ds.exposure, [1, 2, 3, 4])
+
+
+def test_a_linked_file_is_in_the_history_whichever_dataset_is_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "part.h5", "w") as file:
+        file["data"] = FRAMES
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["one"] = FRAMES
+        file["two"] = h5py.ExternalLink("part.h5", "/data")
+        file["lost"] = h5py.ExternalLink("lost.h5", "/data")
+    ds = read(tmp_path / "a.h5", dataset="/two")
+    assert [file["name"] for file in history(ds)[0]["files"]] == ["a.h5", "part.h5"]
+    with pytest.raises(DataFileError, match=r"lost\.h5, which is not there"):
+        read(tmp_path / "a.h5")  # what was searched must be whole
+
+
+def test_an_image_that_is_partly_written_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        image = file.create_dataset("data", (32, 20), "uint16", chunks=(16, 20))
+        image[:16] = FRAMES[0]
+    with pytest.raises(DataFileError, match="is not written"):
+        read(tmp_path / "a.h5")

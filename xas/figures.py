@@ -1,0 +1,192 @@
+"""Figures of absorption: edges one above the other with their derivatives, and |χ(R)| with its fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.lines import Line2D
+
+from beamline import plotting
+from beamline.errors import SchemaError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_LINES = 12
+"""More lines than these cannot be told apart in a column; every n-th scan is drawn then."""
+MOST_NAMES = 6
+"""Up to this many lines have a colour and a name each; more are coloured in order."""
+XANES = (-20.0, 60.0)
+"""What is drawn around the edge, eV."""
+
+
+def edge_stack(ds: xr.Dataset) -> Figure:
+    """Draw the normalised edges, and below them the derivatives; a dot marks each edge position.
+
+    Parameters
+    ----------
+    ds
+        Normalised scans, kind ``xas.scans``.
+
+    Raises
+    ------
+    SchemaError
+        They are not normalised.
+    """
+    if "norm" not in ds:
+        raise SchemaError("scans", "are not normalised", "call xas.normalize first")
+    series = _series(ds)
+    chosen = _chosen(series)
+    energy = series["energy"].values
+    e0 = float(np.median(series["e0"].values))
+    near = (energy > e0 + XANES[0]) & (energy < e0 + XANES[1])
+    with plotting.style():
+        figure, (top, bottom) = plotting.new_figure(
+            2, 1, height=1.05 * plotting.ONE_COLUMN, sharex=True, gridspec_kw={"height_ratios": [2.2, 1]}
+        )
+        colors = _colors(len(chosen))
+        for color, index in zip(colors, chosen, strict=True):
+            norm = series["flat"].values[index]
+            label = _label(series, index)
+            top.plot(energy[near], norm[near], color=color, label=label)
+            bottom.plot(energy[near], _derivative(energy, norm)[near], color=color)
+            if "edge_energy" in series:
+                at = float(series["edge_energy"].values[index])
+                top.plot(at, np.interp(at, energy, norm), "o", color=color, ms=3, mec="white", mew=0.4)
+        for axes in (top, bottom):
+            _open(axes)
+        top.set_ylabel("normalised absorption")
+        bottom.set_ylabel("derivative (1/eV)")
+        bottom.set_xlabel(plotting.axis_label(series["energy"]))
+        top.set_xlim(energy[near][0], energy[near][-1])
+        top.set_ylim(-0.05, None)
+        bottom.axhline(0, color="0.6", lw=0.4, zorder=0)
+        if len(chosen) <= MOST_NAMES:
+            top.legend(loc="lower right", handlelength=1.0, labelspacing=0.25)
+        else:
+            _order_bar(figure, (top, bottom), series, chosen, colors)
+        edge = " ".join(str(ds.attrs[k]) for k in ("element", "edge") if k in ds.attrs)
+        if edge:
+            top.text(0.02, 0.96, f"{edge} edge", transform=top.transAxes, va="top")
+    return figure
+
+
+def chi_r(ds: xr.Dataset) -> Figure:
+    """Draw |χ(R)|, one scan above the other; a fit as a line over open points.
+
+    Parameters
+    ----------
+    ds
+        Transformed EXAFS, kind ``xas.exafs``.
+
+    Raises
+    ------
+    SchemaError
+        They are not transformed.
+    """
+    if "chi_r" not in ds:
+        raise SchemaError("chi", "is not transformed", "call xas.fourier first")
+    series = _series(ds)
+    chosen = _chosen(series)
+    r = series["r"].values
+    shown = r <= 6.0
+    fitted = "chi_r_fit" in series
+    magnitude = np.abs(series["chi_r"].values)
+    step = 0.45 * float(magnitude[:, shown].max()) if len(chosen) > 1 else 0.0
+    with plotting.style():
+        height = plotting.ONE_COLUMN * (0.72 + 0.06 * (len(chosen) - 1))
+        figure, axes = plotting.new_figure(height=height)
+        for row, (color, index) in enumerate(zip(_colors(len(chosen)), chosen, strict=True)):
+            base = row * step
+            data = magnitude[index][shown] + base
+            if fitted:
+                axes.plot(r[shown], data, "o", color=color, ms=2.4, mfc="white", mew=0.6)
+                model = np.abs(series["chi_r_fit"].values[index]) + base
+                limits = series["chi_r_fit"].attrs
+                used = (r >= limits["rmin"]) & (r <= limits["rmax"])
+                axes.plot(r[shown], model[shown], color="black", lw=0.5, ls=(0, (2, 2)))
+                axes.plot(r[used], model[used], color="black", lw=1.0)
+            else:
+                axes.plot(r[shown], data, color=color)
+            if step:
+                axes.text(6.08, base, _label(series, index), color=color, va="bottom")
+        _open(axes)
+        axes.set_xlim(0, 6)
+        axes.set_ylim(0, None)
+        axes.set_xlabel("R, not phase corrected (Å)")
+        weight = int(series["chi_r"].attrs["kweight"])
+        axes.set_ylabel(f"|χ(R)| (Å$^{{-{weight + 1}}}$)" + (", offset" if step else ""))
+        if step:
+            axes.set_yticks([])
+        else:
+            text = [_label(series, chosen[0])]
+            text += _distances(series, chosen[0]) if fitted else []
+            axes.text(0.98, 0.97, "\n".join(text), transform=axes.transAxes, ha="right", va="top")
+        if fitted:
+            points = Line2D(
+                [], [], ls="", marker="o", color="0.3", ms=2.4, mfc="white", mew=0.6, label="data"
+            )
+            line = Line2D([], [], color="black", lw=1.0, label="fit, in its range")
+            axes.legend(handles=[points, line], loc="upper left", handlelength=1.2, labelspacing=0.25)
+    return figure
+
+
+def _series(ds: xr.Dataset) -> xr.Dataset:
+    return ds if "scan" in ds.dims else ds.expand_dims("scan")
+
+
+def _chosen(series: xr.Dataset) -> list[int]:
+    return list(range(0, series.sizes["scan"], math.ceil(series.sizes["scan"] / MOST_LINES)))
+
+
+def _label(series: xr.Dataset, index: int) -> str:
+    if "label" in series.coords:
+        return str(np.atleast_1d(series["label"].values)[index])
+    return str(series.attrs.get("label", f"scan {index}"))
+
+
+def _derivative(energy: Any, norm: Any) -> Any:
+    """Return the derivative over 1 eV, about the width of the core hole: less is noise on this scale."""
+    half = 0.5
+    rise = np.interp(energy + half, energy, norm) - np.interp(energy - half, energy, norm)
+    return rise / (2 * half)
+
+
+def _distances(series: xr.Dataset, index: int) -> list[str]:
+    """Return the fitted distances with their errors in the last digits."""
+    lines = []
+    for n, shell in enumerate(series["shell"].values):
+        value = float(series["distance"].values[index][n])
+        error = float(series["distance_errors"].values[index][n])
+        element = str(shell).rstrip("0123456789")
+        centre = str(series.attrs.get("element", ""))
+        lines.append(f"{centre}–{element} {value:.3f}({round(error * 1000):d}) Å")
+    return lines
+
+
+def _colors(count: int) -> list[Any]:
+    return list(plotting.COLORS[:count]) if count <= MOST_NAMES else plotting.colors(count)
+
+
+def _order_bar(
+    figure: Figure, axes: Sequence[Axes], series: xr.Dataset, chosen: list[int], colors: list[Any]
+) -> None:
+    """Draw the colours in their order beside the axes, with the names of the scans."""
+    norm = BoundaryNorm(np.arange(len(chosen) + 1) - 0.5, len(chosen))
+    mappable = ScalarMappable(norm, ListedColormap(colors))
+    bar = figure.colorbar(mappable, ax=list(axes), fraction=0.04, pad=0.02, aspect=30)
+    bar.set_ticks(list(range(len(chosen))), labels=[_label(series, index) for index in chosen])
+    bar.ax.tick_params(length=0)
+    bar.ax.minorticks_off()
+
+
+def _open(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.minorticks_on()

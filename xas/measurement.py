@@ -1,0 +1,182 @@
+"""What ``[xas.<name>]`` in ``beamtime.toml`` may say, and the recipe made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from beamline.config import InputFile, MeasurementConfig, Table, find_files
+from beamline.recipe import Recipe, Step
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+TEMPLATE = """\
+[xas.sample]                      # one table for the scans of one edge
+files = ["raw/sample_*.xdi"]      # XDI, Athena projects, columns of a beamline
+reference = "mu_ref"              # align on the foil; "mu" on the sample itself, "none" not at all
+# element = "Ni"                  # to be checked against the energy
+# columns = ["energy", "i0", "it", "ir"]   # where the header does not name them
+# convention = "larch"            # or "athena"
+kmin = 3.0                        # of the Fourier transform, 1/angstrom
+kmax = 12.0
+# exafs = false                   # XANES only: scans that end before kmax
+
+# [xas.sample.fit]                # FEFF fit of the first shells
+# cif = "structure.cif"
+# absorber = "Ni"
+# rmin = 1.2                      # angstrom
+# rmax = 3.5
+"""
+
+
+class FitTable(Table):
+    """Fit of the EXAFS with FEFF paths."""
+
+    cif: InputFile = Field(description="Structure the paths are calculated from.")
+    absorber: str = Field(description="Element that absorbs.")
+    site: str | None = Field(
+        default=None, description="Label of its site in the CIF, where the element is on several."
+    )
+    rmin: float = Field(default=1.2, gt=0, description="Begin of the fit in R, angstrom.")
+    rmax: float = Field(default=3.5, gt=0, description="End of the fit in R, angstrom.")
+    ignore: list[str] = Field(default=[], description='Shells to leave out ("O2").')
+
+
+class XasMeasurement(MeasurementConfig):
+    """Scans of one edge."""
+
+    reference: Literal["mu_ref", "mu", "none"] = Field(
+        default="mu_ref",
+        description="What the scans are aligned on: the foil behind the sample, the sample, or nothing.",
+    )
+    element: str | None = Field(default=None, description="Element, checked against the energy.")
+    edge: str | None = Field(default=None, description="Edge (K, L3), checked against the energy.")
+    mode: Literal["transmission", "fluorescence"] | None = Field(
+        default=None,
+        description="Which μ to take where a file holds both; by default the first with an edge.",
+    )
+    columns: list[str] | None = Field(
+        default=None, description="What the columns of a file are, where its header does not say."
+    )
+    d_spacing: float | None = Field(
+        default=None, gt=0, description="Lattice spacing of the monochromator, angstrom, for files of angles."
+    )
+    groups: list[str] | None = Field(default=None, description="Groups of an Athena project to read.")
+    convention: Literal["larch", "athena"] = Field(
+        default="larch", description="How ranges are chosen that are not given."
+    )
+    e0: float | None = Field(default=None, gt=0, description="Edge energy, eV; by default the steepest rise.")
+    pre: tuple[float, float] | None = Field(default=None, description="Pre-edge range, eV relative to E0.")
+    post: tuple[float, float] | None = Field(default=None, description="Post-edge range, eV relative to E0.")
+    degree: int | None = Field(default=None, ge=0, le=3, description="Degree of the post-edge polynomial.")
+    exafs: bool = Field(default=True, description="Whether to go on to χ(k) and χ(R).")
+    rbkg: float = Field(default=1.0, gt=0.2, description="χ(R) below this is background, angstrom.")
+    kmin: float = Field(default=3.0, ge=0, description="Begin of the transform, 1/angstrom.")
+    kmax: float = Field(default=12.0, gt=0, description="End of the transform, 1/angstrom.")
+    kweight: int = Field(default=2, ge=0, le=3, description="Power of k in the transform.")
+    window: Literal["hanning", "parzen", "welch", "kaiser", "sine"] = Field(
+        default="hanning", description="Window of the transform."
+    )
+    dk: float = Field(default=1.0, gt=0, description="Width of its rise, 1/angstrom.")
+    fit: FitTable | None = Field(default=None, description="Fit with FEFF paths.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> XasMeasurement:
+        if self.fit and not self.exafs:
+            raise ValueError("has a fit but exafs = false; leave one of them out")
+        if self.kmin >= self.kmax:
+            raise ValueError(f"has kmin = {self.kmin} and kmax = {self.kmax}; kmin must be smaller")
+        return self
+
+
+def recipe(name: str, measurement: XasMeasurement, folder: Path) -> Recipe:
+    """Return the recipe of a measurement: read, align, normalise, measure the edge; then EXAFS and its fit.
+
+    Raises
+    ------
+    ConfigError
+        `files` matches nothing.
+    """
+    from xas.alignment import align
+    from xas.edges import edge
+    from xas.normalization import normalize
+
+    options = ("element", "edge", "mode", "columns", "d_spacing", "groups")
+    read = {key: getattr(measurement, key) for key in options if getattr(measurement, key) is not None}
+    norm = {key: getattr(measurement, key) for key in ("convention", "e0", "pre", "post", "degree")}
+    then = [
+        Step(align, {"reference": None if measurement.reference == "none" else measurement.reference}),
+        Step(normalize, norm),
+        Step(edge),
+    ]
+    if measurement.exafs:
+        keys = ("rbkg", "kmin", "kmax", "kweight", "window", "dk")
+        parameters: dict[str, Any] = {key: getattr(measurement, key) for key in keys}
+        if measurement.fit:
+            parameters["shells"] = measurement.fit.model_dump()
+        then.append(Step(with_exafs, parameters))
+    return Recipe(
+        name=name,
+        files=tuple(find_files(measurement.files, folder)),
+        read={"kind": "xas.scans", **read},
+        gather=collect,
+        then=tuple(then),
+    )
+
+
+def collect(parts: Sequence[xr.Dataset | xr.DataTree], names: Sequence[str]) -> xr.DataTree:
+    """Put the scans of all files into one tree, each with its own axis."""
+    import xarray as xr
+
+    from beamline.readers.absorption import leaf_names
+
+    scans: list[xr.Dataset] = []
+    for part in parts:
+        scans += [leaf.to_dataset() for leaf in part.leaves] if isinstance(part, xr.DataTree) else [part]
+    labels = leaf_names([str(ds.attrs.get("label", name)) for ds, name in _named(scans, names)])
+    return xr.DataTree.from_dict(dict(zip(labels, scans, strict=True)))
+
+
+def with_exafs(
+    scans: xr.Dataset,
+    rbkg: float,
+    kmin: float,
+    kmax: float,
+    kweight: int,
+    window: str,
+    dk: float,
+    shells: Mapping[str, Any] | None = None,
+) -> xr.DataTree:
+    """Return normalised scans and their EXAFS as the leaves ``scans`` and ``exafs``.
+
+    Parameters
+    ----------
+    scans
+        Normalised scans.
+    rbkg, kmin, kmax, kweight, window, dk
+        Of `xas.exafs` and `xas.fourier`.
+    shells
+        Of `xas.feff` and `xas.fit` (keys cif, absorber, site, rmin, rmax, ignore); None fits nothing.
+    """
+    import xarray as xr
+
+    from xas.background import exafs, fourier
+
+    chi = fourier(exafs(scans, rbkg=rbkg, kweight=kweight), kmin, kmax, kweight, window, dk)
+    if shells is not None:
+        from xas.scattering import feff
+        from xas.shells import fit
+
+        paths = feff(shells["cif"], shells["absorber"], site=shells["site"])
+        chi = fit(chi, paths, shells["rmin"], shells["rmax"], shells["ignore"])
+    return xr.DataTree.from_dict({"scans": scans, "exafs": chi})
+
+
+def _named(scans: Sequence[xr.Dataset], names: Sequence[str]) -> list[tuple[xr.Dataset, str]]:
+    """Pair scans with names of files where there are as many; a scan of many in a file has its own label."""
+    fallback = list(names) if len(names) == len(scans) else [f"scan_{i}" for i in range(len(scans))]
+    return list(zip(scans, fallback, strict=True))

@@ -1,0 +1,15 @@
+"""What absorption contributes to the common ground; nothing heavy is loaded here."""
+
+from __future__ import annotations
+
+from beamline.techniques import Technique
+
+TECHNIQUE = Technique(
+    name="xas",
+    title="X-ray absorption",
+    measurement="xas.measurement:XasMeasurement",
+    recipe="xas.measurement:recipe",
+    template="xas.measurement:TEMPLATE",
+    figures={"xas.scans": "xas.figures:edge_stack", "xas.exafs": "xas.figures:chi_r"},
+    commands={"xas": "xas.cli:reduce", "fit": "xas.cli:fit"},
+)
