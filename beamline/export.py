@@ -11,7 +11,7 @@
     energy, k) is a file of its own, ``<name>_<variable>.csv``: the axis, then one column per frame; its
     errors are another. Variables over frames and phases or reflections share a table with a row per frame.
     What the result is and the id of its history stand in comment lines (#), names and units in the line of
-    titles. NaN is an empty cell; times are UTC.
+    titles. NaN is an empty cell. Only ``time`` is UTC, and says so.
 ``nxs``
     Any result, as a NeXus file with one NXentry and its NXdata (`beamline.nexus`). NaN stays NaN.
 
@@ -171,8 +171,8 @@ def _tables(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
         table |= _columns(array, rows)
     for dim in map(str, ds.dims):
         known = [name for name, coord in ds.coords.items() if coord.dims == (dim,) and name != dim]
-        if known and dim in model.INDICES and dim not in tables:
-            tables[dim] = _row_titles(ds, dim)  # of the frames whose numbers are columns elsewhere
+        if known and dim not in tables:  # of the frames whose numbers are columns elsewhere, or q of 2θ
+            tables[dim] = _row_titles(ds, dim)
     return tables if tables else {"numbers": {"none": np.array([])}}
 
 
@@ -221,7 +221,7 @@ def _columns(array: xr.DataArray, rows: str | None) -> dict[str, Any]:
 
 
 def _cells(values: Any) -> list[str]:
-    """Return values as text: ten digits, NaN and NaT empty, times in UTC, text in quotes."""
+    """Return values as text: ten digits, NaN and NaT empty, text in quotes."""
     import numpy as np
 
     values = np.atleast_1d(values)
@@ -233,7 +233,7 @@ def _cells(values: Any) -> list[str]:
     if kind == "f":
         return ["" if value != value else f"{value:.10g}" for value in values.tolist()]
     if kind == "M":
-        return ["" if text == "NaT" else f"{text}Z" for text in np.datetime_as_string(values)]
+        return ["" if text == "NaT" else text for text in np.datetime_as_string(values)]
     return [_quoted(str(value)) for value in values]
 
 
@@ -247,7 +247,9 @@ def _plain(cell: str) -> str:
 
 
 def _units(array: xr.DataArray) -> str:
-    return "s" if array.dtype.kind == "m" else str(array.attrs.get("units", ""))
+    if array.dtype.kind in "mM":
+        return "s" if array.dtype.kind == "m" else "UTC" if array.name == model.TIME else ""
+    return str(array.attrs.get("units", ""))
 
 
 def _origin(ds: xr.Dataset) -> str:

@@ -6,7 +6,7 @@ here, so that wavelength and corrections are known, the entry states this defini
 which GSAS-II looks in such files (it wants them to end in .h5). What a result does not know (beamline,
 source, and the date of writing, which would make equal results different files) is left out, though the
 definition asks for it, and intensities have their true units instead of "arbitrary units". Times are seconds
-since the first, which the attribute ``start`` gives in UTC, as in NXlog.
+since the first, which the attribute ``start`` gives, as in NXlog.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ def _write_variable(group: Any, name: str, array: xr.DataArray) -> None:
         known = values[~np.isnat(values)]
         start = known.min() if known.size else np.datetime64(0, "ns")
         values = values - start
-        attrs = {"long_name": "time", **attrs, "start": f"{start}Z"}
+        zone = "Z" if array.name == model.TIME else ""  # other times are in whatever zone they were noted
+        attrs = {"long_name": name, **attrs, "start": f"{start}{zone}"}
     if values.dtype.kind == "m":
         values = values / np.timedelta64(1, "s")  # NaT becomes NaN
         attrs["units"] = "s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,11 @@ from beamline.readers import registry
 if TYPE_CHECKING:
     import xarray as xr
 
-_SHOWN = 6
+_SHOWN = 8
 """Items of a list, or entries of a record, that are shown."""
 
 _LONGEST = 60
-"""Characters of an attribute that is shown."""
+"""Characters of an attribute or of labels that are shown."""
 
 
 def describe(path: str | os.PathLike[str]) -> str:
@@ -117,10 +118,9 @@ def _entry(ds: xr.Dataset, name: str) -> dict[str, Any]:
         present = values[~np.isnat(values)]
         entry |= {"missing": int(values.size - present.size), "minimum": None, "maximum": None}
         if present.size:
-            entry |= {"minimum": str(present.min()), "maximum": str(present.max())}
+            entry |= {"minimum": _moment(present.min()), "maximum": _moment(present.max())}
     else:
-        words = list(dict.fromkeys(values.ravel().tolist()))
-        entry |= {"values": words[:_SHOWN], "distinct": len(words)}
+        entry["values"] = list(dict.fromkeys(values.ravel().tolist()))
     if name + model.ERRORS in ds:
         errors = ds[name + model.ERRORS].values
         known = np.isfinite(errors)
@@ -142,8 +142,10 @@ def _flags(mask: xr.DataArray) -> dict[str, int]:
 def _line(entry: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return name, values and remarks of one variable as text."""
     if "values" in entry:
-        more = " ..." if entry["distinct"] > len(entry["values"]) else ""
-        values = ", ".join(map(str, entry["values"])) + more
+        words = entry["values"]
+        values = ", ".join(words)
+        if len(values) > _LONGEST:
+            values = f"{words[0][:_LONGEST]} ... ({len(words)} different)"
     elif entry["minimum"] is None:
         values = "nothing"
     else:
@@ -212,6 +214,11 @@ def _value(value: Any) -> str:
 
 def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _moment(value: Any) -> str:
+    """Return a time without the zeros at its end."""
+    return re.sub(r"\.?0+$", "", str(value)) if "." in str(value) else str(value)
 
 
 def _json(value: Any) -> Any:

@@ -73,7 +73,7 @@ def test_xye_says_what_it_is(stored: Path, tmp_path: Path) -> None:
     assert comments == [
         "' xrd.patterns, frame 1 of 3, numbered from 0",
         "' wavelength: 0.1173 angstrom",
-        "' time: 2026-03-01T12:01:00.123456789Z",
+        "' time: 2026-03-01T12:01:00.123456789 UTC",
         f"' redoxlight {beamline.__version__}, history {provenance.result_id(ds)}",
         "' empty bins left out: 1 of 20",
         "' two_theta (deg), intensity (photon), standard deviation",
@@ -136,8 +136,19 @@ def test_csv_of_patterns_is_one_column_per_frame_and_errors_apart(tmp_path: Path
     _, frames = table(paths[2])
     assert frames == {
         "frame": ["0", "1"],
-        "time": ["2026-03-01T12:00:00.123456789Z", "2026-03-01T12:01:00.123456789Z"],
+        "time (UTC)": ["2026-03-01T12:00:00.123456789", "2026-03-01T12:01:00.123456789"],
     }
+
+
+def test_csv_lists_what_else_is_known_of_an_axis(tmp_path: Path) -> None:
+    q = ("two_theta", np.linspace(0.1, 0.5, 20), {"units": "1/angstrom", "long_name": "q"})
+    beamline.save(patterns().assign_coords(q=q), tmp_path / "x.nc")
+    export_result(tmp_path / "x.nc", tmp_path, "csv")
+    assert list(table(tmp_path / "x_intensity.csv")[1])[:2] == [
+        "two_theta (deg)",
+        "intensity[frame 0] (photon)",
+    ]
+    assert list(table(tmp_path / "x_two_theta.csv")[1]) == ["two_theta (deg)", "q (1/angstrom)"]
 
 
 def test_csv_of_one_pattern_is_one_table(tmp_path: Path) -> None:
@@ -175,7 +186,7 @@ def test_csv_of_channels_has_a_row_per_time(tmp_path: Path) -> None:
     beamline.save(channels(), tmp_path / "x.nc")
     (path,) = export_result(tmp_path / "x.nc", tmp_path, "csv")
     _, columns = table(path)
-    assert columns["time"][0] == "2026-03-01T12:00:00.000000000Z"
+    assert columns["time (UTC)"][0] == "2026-03-01T12:00:00.000000000"
     assert columns["voltage (V)"] == ["3", "3.1", "", "3.3"]
     assert columns["label"] == ["rest", "charge", "charge", ""]
 
@@ -304,6 +315,19 @@ def test_two_parts_of_one_name_are_refused(tmp_path: Path) -> None:
     beamline.save(tree, tmp_path / "x.nc")
     with pytest.raises(ConfigError, match="a_b: is the name of two parts"):
         export_result(tmp_path / "x.nc", tmp_path, "xye")
+
+
+def test_times_of_an_unknown_zone_are_not_called_utc(tmp_path: Path) -> None:
+    noted = np.datetime64("2016-11-02T21:58:12", "ns") + np.arange(3) * np.timedelta64(1, "s")
+    beamline.save(patterns().assign_coords(local_time=("frame", noted)), tmp_path / "x.nc")
+    assert "\n' local_time: 2016-11-02T21:58:12.000000000\n" in (
+        export_result(tmp_path / "x.nc", tmp_path, "xye")[0].read_text()
+    )
+    export_result(tmp_path / "x.nc", tmp_path, "csv")
+    assert "local_time" in table(tmp_path / "x_frame.csv")[1]
+    (path,) = export_result(tmp_path / "x.nc", tmp_path, "nxs")
+    with h5py.File(path) as file:
+        assert file["entry/data/local_time"].attrs["start"] == "2016-11-02T21:58:12.000000000"
 
 
 def test_format_that_is_not_known(stored: Path, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_parameters_are_shortened(tmp_path: Path) -> None:
     beamline.save(result, tmp_path / "x.nc")
     text = describe(tmp_path / "x.nc")
     assert "1. read 1 file (frame_00001.tif) flip=True" in text
-    assert "mask=mask.npy edges=[0, 1, 2, 3, 4, 5, ... 100 values]" in text
+    assert "mask=mask.npy edges=[0, 1, 2, 3, 4, 5, 6, 7, ... 100 values]" in text
 
 
 def test_steps_that_join_branches_say_of_what(tmp_path: Path) -> None:
@@ -123,13 +123,21 @@ def test_times_labels_and_nothing(tmp_path: Path) -> None:
     ds = channels().assign(current=("time", np.full(4, np.nan), {"units": "mA", "long_name": "current"}))
     beamline.save(ds, tmp_path / "x.nc")
     lines = {line.split()[0]: line for line in describe(tmp_path / "x.nc").splitlines()[3:]}
-    assert "2026-03-01T12:00:00.000000000 ... 2026-03-01T12:00:03.000000000" in lines["time"]
+    assert "2026-03-01T12:00:00 ... 2026-03-01T12:00:03" in lines["time"]
     assert "rest, charge" in lines["label"]
     assert "nothing mA" in lines["current"]
     assert "4 missing" in lines["current"]
     part = json.loads(json.dumps(describe_json(tmp_path / "x.nc"), allow_nan=False))["parts"][0]
     (current,) = [v for v in part["variables"] if v["name"] == "current"]
     assert current["minimum"] is None
+
+
+def test_many_labels_are_counted(tmp_path: Path) -> None:
+    names = [f"frame_with_a_long_name_{index:05d}.tif" for index in range(3)]
+    beamline.save(patterns().assign_coords(file=("frame", names)), tmp_path / "x.nc")
+    assert f"{names[0]} ... (3 different)" in describe(tmp_path / "x.nc")
+    part = describe_json(tmp_path / "x.nc")["parts"][0]
+    assert next(c["values"] for c in part["coordinates"] if c["name"] == "file") == names
 
 
 def test_flags_of_a_mask_are_counted(tmp_path: Path) -> None:
