@@ -187,7 +187,8 @@ def window_function(k: np.ndarray[Any, Any], kmin: float, kmax: float, dk: float
     """
     if name not in WINDOWS:
         raise ConfigError("window", f"is {name!r}", f"known: {', '.join(WINDOWS)}")
-    step = float(k[1] - k[0])
+    # a corner on a point of the grid is rounded this way or that by the last bit: larch's way is taken
+    step = float((k[-1] - k[0]) / (k.size - 1))
     tiny = 1e-4 * step
     corners = kmin - dk / 2, kmin + dk / 2 + tiny, kmax - dk / 2 - tiny, kmax + dk / 2
     i1, i2, i3, i4 = (int(np.clip(int((max(c, 0.0) + tiny) / step), 0, k.size - 1)) for c in corners)

@@ -222,8 +222,8 @@ def split_scans(energy: Array) -> list[slice]:
     return [slice(a, b) for a, b in itertools.pairwise(bounds)]
 
 
-def steepest(energy: Array, mu: Array, near: float | None = None) -> float:
-    """Return the energy of the steepest rise, over windows of 2 eV or three points.
+def steepest(energy: Array, mu: Array, near: float | None = None) -> tuple[float, float]:
+    """Return the energy of the steepest rise and its height, over windows of 2 eV or three points.
 
     Where an edge is expected `near` some energy, only 40 eV to either side are looked at.
     """
@@ -233,7 +233,7 @@ def steepest(energy: Array, mu: Array, near: float | None = None) -> float:
         lo, hi = max(lo, near - 40), min(hi, near + 40)
     grid = np.arange(lo, hi, width / 4)
     rise = np.interp(grid + width / 2, energy, mu) - np.interp(grid - width / 2, energy, mu)
-    return float(grid[np.argmax(rise)])
+    return float(grid[np.argmax(rise)]), float(rise.max())
 
 
 def _energy(
@@ -354,7 +354,7 @@ def _contrast(energy: Array, mu: Array, expected: float | None) -> float:
         return -np.inf
     energy, kept, _ = _ordered(energy[good], {"mu": mu[good]})
     mu = kept["mu"]
-    e0 = steepest(energy, mu, expected)
+    e0, _ = steepest(energy, mu, expected)
     before, after = energy < e0 - 15, (energy > e0 + 15) & (energy < e0 + 150)
     if before.sum() < 3 or after.sum() < 3:
         return -np.inf
@@ -410,7 +410,7 @@ def _identify(
     stated: tuple[str, str],
 ) -> dict[str, str]:
     """Return element and edge, and how they are known."""
-    e0 = steepest(energy, mu)
+    e0, height = steepest(energy, mu)
     if element:
         edge = edge or next(
             (e for e in _EDGES if (t := tabulated(element, e)) is not None and abs(e0 - t) < 40), None
@@ -424,8 +424,11 @@ def _identify(
     symbol, line = stated[0].strip().capitalize(), (stated[1].strip().capitalize() or "K")
     if symbol:
         expected = tabulated(symbol, line)
-        if expected is not None and (abs(e0 - expected) <= 40 or _contrast(energy, mu, expected) > 20):
-            return {"element": symbol, "edge": line, "edge_from": "file"}
+        if expected is not None and energy[0] < expected < energy[-1]:
+            # a spike or noise elsewhere may be steeper, but not by much
+            at, local = steepest(energy, mu, expected)
+            if abs(at - expected) <= 40 and local > 0.3 * height:
+                return {"element": symbol, "edge": line, "edge_from": "file"}
     guessed = _nearest(e0)
     if symbol and guessed:
         warnings.warn(

@@ -194,7 +194,8 @@ def _labels(header: list[str], width: int) -> list[str]:
     """Return the names of the columns; empty where the header does not give as many as there are columns."""
     for find in (_kek, _ssrl, _gse, _labview, _hxma, _last_line):
         labels = find(header, width)
-        if len(labels) == width:
+        # as many words as columns are no names yet: one must be the axis
+        if len(labels) == width and {"energy", "energy_kev", "angle", "k"} & set(absorption.roles(labels)):
             return labels
     return []
 

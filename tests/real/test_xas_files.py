@@ -155,7 +155,7 @@ def test_the_photon_factory_gives_angles(data_dir: Path) -> None:
     assert "not subtracted" in ds.attrs["dark_offsets"]
 
 
-def test_keV_becomes_eV(data_dir: Path) -> None:
+def test_kilovolts_become_volts(data_dir: Path) -> None:
     columns = ["other", "energy_kev", "i0", "it"]
     ds = beamline.read(data_dir / "corrupt/xas_foreign/kev.dat", kind="xas.scans", columns=columns)
     assert float(ds["energy"][0]) == pytest.approx(6911.98862)
