@@ -18,7 +18,8 @@ The variance of :math:`\bar v` is the sum of
 * noise :math:`\sum_i w_i^2 \sigma_i^2`, with the ``_errors`` of the channel or, where it states none,
   :math:`\sigma` from the differences of samples to the line through their neighbours (a running median, so
   that it follows the noise and not the steps);
-* resolution :math:`\Delta^2/12` of the last digit recorded, which averaging does not remove;
+* resolution :math:`\Delta^2/12` of the last digit recorded (the attribute ``resolution``, or the smallest
+  step of a channel whose values recur), which averaging does not remove;
 * the clock: :math:`[(\bar v(t+\sigma_t) - \bar v(t-\sigma_t))/2]^2`, that is :math:`(\dot v\,\sigma_t)^2`;
 * unresolved change: a step :math:`d` somewhere between two samples, :math:`d^2/6` times the square of its
   share of the exposure;
@@ -51,8 +52,9 @@ FLAGS = {
     "partly_covered": 4,
     "unresolved_change": 8,
 }
-"""Bits of ``<channel>_mask``: no sample within the exposure, the value is that of its neighbours; nothing within
-the tolerance; a gap within the exposure; a step between two samples (discrete: a change during the exposure)."""
+"""Bits of ``<channel>_mask``: no sample within the exposure, so that the value is that of its neighbours;
+nothing within the tolerance; a gap within the exposure; a step between two samples (for a discrete channel: a
+change during the exposure)."""
 
 _MEDIAN = 99  # samples the noise is taken over: enough to know it to 12 %, see docs/theory/clocks.md
 _MAD = 1.4826  # median absolute deviation of a normal distribution to its standard deviation
@@ -88,7 +90,7 @@ def join(
         * ``voltage``: mean over the exposure, with the attributes of the channel (reference electrode, ...);
         * ``voltage_errors``: one standard deviation, for continuous channels;
         * ``voltage_n``: samples within the exposure;
-        * ``voltage_dt``: s from the middle of the exposure to the nearest sample (discrete: to the one taken);
+        * ``voltage_dt``: s from the middle of the exposure to the nearest sample, or to the one taken;
         * ``voltage_mask``: flags (`FLAGS`); ``flag_counts`` says how many frames have each.
 
     Raises
@@ -169,7 +171,9 @@ def _leaves(
     unknown = set(clock) - {name for name, _ in found}
     if unknown:
         names = ", ".join(name for name, _ in found)
-        raise JoinError(f"clock of {sorted(unknown)[0]!r}", "belongs to no leaf of the channels", f"leaves: {names}")
+        raise JoinError(
+            f"clock of {sorted(unknown)[0]!r}", "belongs to no leaf of the channels", f"leaves: {names}"
+        )
     return [(name, ds, clock.get(name, Clock())) for name, ds in found]
 
 
@@ -247,7 +251,7 @@ def _joined(
 
 
 def _discrete(t: Floats, values: NDArray[Any], middle: Floats, half: Floats, limit: float) -> _Values:
-    """Return the last value before the middle of each exposure: NaN, or "" for labels, where there is none."""
+    """Return the last value before the middle of each exposure; NaN, or "" for labels, if there is none."""
     number = values.dtype.kind in "iub"
     values = values.astype(np.float64) if number else values.astype(np.str_)
     missing = np.nan if number else ""
@@ -418,9 +422,9 @@ def _unresolved(h: Floats, y: Floats, noise: Floats, quantum: float) -> Floats:
 
 
 def _quantum(v: Floats) -> float:
-    """Return the smallest step between values, the resolution of a channel that does not state it."""
-    steps = np.diff(np.unique(v))
-    return float(steps.min()) if steps.size else 0.0
+    """Return the resolution of a channel that does not state it: the smallest step, if values recur."""
+    different = np.unique(v)
+    return float(np.diff(different).min()) if 1 < different.size <= v.size / 2 else 0.0
 
 
 def _sum(x: Floats) -> Floats:

@@ -94,10 +94,14 @@ class Clock:
                 raise ConfigError(f"{name} of the clock", "is negative", "give one standard deviation")
             object.__setattr__(self, name, value)
         if self.drift <= -1:
-            raise ConfigError("drift of the clock", f"is {self.drift} s/s: time would stand still or run backward")
+            raise ConfigError(
+                "drift of the clock", f"is {self.drift} s/s: time would stand still or run backward"
+            )
         if reference is None and (self.drift or self.drift_error):
             raise ConfigError(
-                "clock", "has a drift and no reference", 'say when its offset holds: reference="2022-04-06T16:00:00Z"'
+                "clock",
+                "has a drift and no reference",
+                'say when its offset holds: reference="2022-04-06T16:00:00Z"',
             )
         object.__setattr__(self, "reference", None if reference is None else f"{_moment(reference)}Z")
 
@@ -105,13 +109,13 @@ class Clock:
         """Return channel times (datetime64) on the clock of the frames."""
         times = np.asarray(time, "datetime64[ns]")
         shift = self.offset + self.drift * self._since(times)
-        return times + np.round(shift * 1e9).astype("timedelta64[ns]")
+        return np.asarray(times + np.round(shift * 1e9).astype("timedelta64[ns]"))
 
     def to_channel(self, time: ArrayLike) -> Times:
         """Return frame times (datetime64) on the clock of the channel: the inverse of `to_frame`."""
         times = np.asarray(time, "datetime64[ns]")
         shift = (self.offset + self.drift * self._since(times)) / (1.0 + self.drift)
-        return times - np.round(shift * 1e9).astype("timedelta64[ns]")
+        return np.asarray(times - np.round(shift * 1e9).astype("timedelta64[ns]"))
 
     def sigma(self, time: ArrayLike) -> Floats:
         """Return the standard deviation of `to_frame` at channel times, in s."""
@@ -175,8 +179,8 @@ def fit_clock(
     JoinError
         A Dataset has no such channel, fewer than 20 samples, or time that does not increase.
     FitError
-        The two do not overlap, do not agree anywhere, agree equally well at several offsets, or best at the edge
-        of the search.
+        The two do not overlap, do not agree anywhere, agree equally well at several offsets, or best at the
+        edge of the search.
     """
     pair = _pair(a, b, variable)
     centre, width = units.magnitude(around, "s"), units.magnitude(search, "s")
@@ -197,7 +201,7 @@ def fit_clock(
     offset = parameters[0] + pair.apart
     if not drift:
         return Clock(offset=float(offset), offset_error=float(np.sqrt(covariance[0, 0])))
-    # The fit gives the offset at the middle of b; at `pivot` seconds from there it is uncorrelated to the drift.
+    # The fit gives the offset at the middle of b; `pivot` s from there it is uncorrelated with the drift.
     pivot = -covariance[0, 1] / covariance[1, 1]
     reference = pair.origin + np.timedelta64(round((pair.middle + pivot) * 1e9), "ns")
     return Clock(
@@ -259,7 +263,9 @@ def _pair(a: xr.Dataset, b: xr.Dataset, variable: str) -> _Pair:
 def _samples(ds: xr.Dataset, variable: str, which: str) -> tuple[Floats, Floats, np.datetime64]:
     """Return times (s since the first), values and the first time of the samples that have a value."""
     if variable not in ds or ds[variable].dims != ("time",):
-        raise JoinError(f"channel {variable!r} of {which}", "is missing", f"channels: {', '.join(map(str, ds))}")
+        raise JoinError(
+            f"channel {variable!r} of {which}", "is missing", f"channels: {', '.join(map(str, ds))}"
+        )
     values = ds[variable].values.astype(np.float64)
     times = ds["time"].values.astype("datetime64[ns]")
     finite = np.isfinite(values)
@@ -290,7 +296,7 @@ def _slopes(t: Floats, v: Floats, samples: float) -> Floats:
 
 
 def _query(pair: _Pair, parameters: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return where the samples of the sparser series lie in the other, and the derivative to the parameters."""
+    """Return where the samples of the sparser series lie in the other, and by which derivatives."""
     offset, drift = parameters[0], parameters[1] if parameters.size > 1 else 0.0
     if pair.sparse_is_b:
         since = pair.tb - pair.middle
@@ -305,7 +311,7 @@ def _overlap(pair: _Pair, parameters: Floats, margin: float) -> NDArray[np.bool_
     at, _, _ = _query(pair, parameters)
     right = np.clip(np.searchsorted(t, at), 1, t.size - 1)
     dense = np.diff(t)[right - 1] <= 10 * pair.spacing
-    return (at >= t[0] + margin) & (at <= t[-1] - margin) & dense
+    return np.asarray((at >= t[0] + margin) & (at <= t[-1] - margin) & dense)
 
 
 def _residual(pair: _Pair, at: Floats) -> Floats:
@@ -360,19 +366,19 @@ def _best_offset(pair: _Pair, variable: str, centre: float, width: float) -> flo
     costs[counts < counts.max() / 2] = np.inf
     best = int(np.argmin(costs))
     if not np.isfinite(costs[best]):
-        raise FitError(variable, "does not overlap in time in the two", "give `around`, or check the time zones")
+        raise FitError(variable, "does not overlap in the two", "give `around`, or check the time zones")
     if costs[best] > 0.5 * powers[best]:
-        raise FitError(variable, "agrees nowhere in the two", "give `around` and `search`, or take another channel")
+        raise FitError(variable, "agrees nowhere in the two", "give `around`, or take another channel")
     if best in (0, offsets.size - 1):
-        raise FitError(variable, "agrees best at the edge of the search", "give `around`, or a larger `search`")
+        raise FitError(variable, "agrees best at the edge of the search", "give a larger `search`")
     noise = np.sqrt(2 / counts[best])
-    good = np.flatnonzero(costs <= costs[best] * (1 + 4 * noise))
+    good = np.flatnonzero(costs <= costs[best] * (1 + 4 * noise) + 1e-6 * powers[best])
     for other in good:
         low, high = sorted((best, int(other)))
         if costs[low : high + 1].max() > costs[best] * (1 + 8 * noise) + 0.01 * powers[best]:
             raise FitError(
                 variable,
-                f"agrees as well at {offsets[best] + pair.apart:.3f} s as at {offsets[other] + pair.apart:.3f} s",
+                f"agrees at {offsets[best] + pair.apart:.3f} s as at {offsets[other] + pair.apart:.3f} s",
                 "give `around` and a smaller `search`",
             )
     return float(offsets[best])
@@ -381,14 +387,18 @@ def _best_offset(pair: _Pair, variable: str, centre: float, width: float) -> flo
 def _moment(text: str | np.datetime64) -> np.datetime64:
     """Return a moment in UTC."""
     if isinstance(text, np.datetime64):
-        return text.astype("datetime64[ns]")
+        moment_ns: np.datetime64 = text.astype("datetime64[ns]")
+        return moment_ns
     try:
-        moment = datetime.fromisoformat(text.removesuffix("Z")[:26] if text.endswith("Z") else text)
-        digits = np.datetime64(text.removesuffix("Z"), "ns") if text.endswith("Z") else None
+        if text.endswith("Z"):  # as we write it, with nanoseconds, which datetime does not know
+            return np.datetime64(text.removesuffix("Z"), "ns")
+        moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigError(f"reference {text!r}", "is not a time", 'write it as "2022-04-06T16:00:00Z"') from error
-    if digits is not None:
-        return digits
+        raise ConfigError(
+            f"reference {text!r}", "is not a time", 'write it as "2022-04-06T16:00:00Z"'
+        ) from error
     if moment.tzinfo is None:
-        raise ConfigError(f"reference {text!r}", "does not state its time zone", 'end it with "Z" or "+02:00"')
+        raise ConfigError(
+            f"reference {text!r}", "does not state its time zone", 'end it with "Z" or "+02:00"'
+        )
     return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "ns")

@@ -101,7 +101,7 @@ class Inventory:
     def save(self) -> None:
         """Write the cache, if there is something new in it."""
         data = {"version": __version__, "files": self._files, "states": self.states}
-        content = json.dumps(data, ensure_ascii=False).encode()
+        content = json.dumps(data).encode()
         if not self._path.exists() or self._path.read_bytes() != content:
             write_atomic(self._path, content)
 

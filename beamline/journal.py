@@ -22,7 +22,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,10 @@ class Entry:
         return self.files[0]["name"] if self.files else ""
 
     def to_json(self) -> str:
-        """Return the entry as a line, without what it does not state."""
-        stated = {key: value for key, value in asdict(self).items() if value not in ("", (), None)}
-        return json.dumps(stated, ensure_ascii=False)
+        """Return the entry as a line, without what is as usual."""
+        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        usual = {f.name: f.default for f in fields(self) if f.name != "state"}
+        return json.dumps({name: value for name, value in data.items() if value != usual.get(name, MISSING)})
 
     @classmethod
     def from_json(cls, text: str) -> Entry:
@@ -211,7 +212,7 @@ class Journal:
             ) from error
 
     def _replace(self, entries: Iterable[Entry]) -> None:
-        lines = [json.dumps({"beamtime": self.beamtime}, ensure_ascii=False)]
+        lines = [json.dumps({"beamtime": self.beamtime})]
         lines += [entry.to_json() for entry in entries]
         if self.results:
             lines.append(json.dumps({"results": dict(sorted(self.results.items()))}))

@@ -206,7 +206,7 @@ def _file_hash(path: str, size: int, mtime_ns: int, inode: int) -> str:
 def digest(value: Any) -> str:
     """Return a short hash of plain JSON values: the same for the same content, in any order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def with_history(ds: xr.Dataset, steps: Iterable[dict[str, Any]]) -> xr.Dataset:

@@ -97,4 +97,4 @@ class Report:
 
     def to_json(self) -> str:
         """Return the report as a JSON document."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return json.dumps(self.to_dict())

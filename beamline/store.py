@@ -13,7 +13,7 @@ What comes back from `open_result` is what was saved, except for this normalisat
   empty, long and mixed lists, and integers beyond 64 bits become JSON text;
 * text becomes numpy text of the width it needs; times and durations are in ns; byte order is the machine's;
 * encodings (how the data were stored before) and the name of a tree are dropped, as are the attributes
-  `FILE_ATTRIBUTES`, which belong to the file.
+  `beamline.nexus.ATTRIBUTES`, which belong to the file.
 
 A complex variable ``x`` is stored as ``x_re`` and ``x_im`` and put together again when opened. Integer images
 are compressed without loss (gzip and shuffle, one frame per chunk), everything else is stored as it is.
@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beamline import model
+from beamline import model, nexus
 from beamline.atomic import sweep as sweep
 from beamline.atomic import write_atomic as write_atomic
 from beamline.errors import DataFileError, SchemaError
@@ -38,9 +38,6 @@ from beamline.plain import plain_array, plain_attributes
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
-
-FILE_ATTRIBUTES = frozenset({"NX_class", "signal", "axes", "default"})
-"""Attributes of groups that describe the file to NeXus viewers and are no part of a result."""
 
 COMPLEX = "complex_name"
 """Attribute of ``x_re`` and ``x_im`` that names ``x``."""
@@ -103,11 +100,13 @@ def open_result(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
     """
     file, group = split(path)
     try:
-        image = file.read_bytes()
+        open(file, "rb").close()
     except OSError as error:
         raise DataFileError(file, error.strerror or "cannot be read", "check the path") from error
     try:
-        return _read(image, file, group)
+        if not _names_a_kind(file):  # before a raw file of many GB is read into memory
+            raise DataFileError(file, "is not a result of redoxlight", "raw files: beamline.read")
+        return _read(file.read_bytes(), file, group)
     except DataFileError:
         raise
     except MemoryError as error:
@@ -118,6 +117,14 @@ def open_result(path: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
             f"cannot be read as a result ({type(error).__name__}: {error})",
             "raw files are opened by beamline.read; if it was a result, it is damaged",
         ) from error
+
+
+def is_result(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file (or ``file::/group``) looks like a result; False if it cannot be read."""
+    try:
+        return _names_a_kind(split(path)[0])
+    except Exception:  # HDF5 raises anything
+        return False
 
 
 def leaves(result: xr.Dataset | xr.DataTree) -> Iterator[tuple[str, xr.Dataset]]:
@@ -138,6 +145,17 @@ def split(path: str | os.PathLike[str]) -> tuple[Path, str]:
         return Path(text), "/"
     file, _, group = text.rpartition(SEPARATOR)
     return Path(file), "/" + group.strip("/")
+
+
+def _names_a_kind(file: Path) -> bool:
+    """Tell whether a group of an HDF5 file says of what kind it is."""
+    import h5py
+
+    def says(_: str, node: Any) -> bool | None:
+        return True if isinstance(node, h5py.Group) and "kind" in node.attrs else None
+
+    with open(file, "rb") as raw, h5py.File(raw, "r") as tree:
+        return "kind" in tree.attrs or bool(tree.visititems(says))
 
 
 def _read(image: bytes, file: Path, group: str) -> xr.Dataset | xr.DataTree:
@@ -211,10 +229,11 @@ def _to_disk(ds: xr.Dataset) -> xr.Dataset:
                 raise SchemaError(f"variable {name!r}", f"is complex and {part!r} exists too", "rename one")
             stored[part] = xr.Variable(variable.dims, values, attrs, _encoding(variable.dims, values))
     of_coords = {part for part, v in stored.items() if v.attrs.get(COMPLEX, part) in ds.coords}
+    attrs = {key: v for key, v in plain_attributes(ds.attrs).items() if key not in nexus.ATTRIBUTES}
     return xr.Dataset(
         {part: v for part, v in stored.items() if part not in of_coords},
         {part: v for part, v in stored.items() if part in of_coords},
-        {k: v for k, v in plain_attributes(ds.attrs).items() if k not in FILE_ATTRIBUTES} | _nxdata(ds),
+        attrs | nexus.plot_attributes(ds),
     )
 
 
@@ -224,7 +243,7 @@ def _from_disk(ds: xr.Dataset) -> xr.Dataset:
     import xarray as xr
 
     ds = ds.drop_encoding()
-    ds.attrs = {key: _opened(value) for key, value in ds.attrs.items() if key not in FILE_ATTRIBUTES}
+    ds.attrs = {key: _opened(value) for key, value in ds.attrs.items() if key not in nexus.ATTRIBUTES}
     for variable in ds.variables.values():
         variable.attrs = {key: _opened(value) for key, value in variable.attrs.items()}
     for name in [str(n) for n, v in ds.variables.items() if COMPLEX in v.attrs and str(n).endswith("_re")]:
@@ -240,22 +259,6 @@ def _from_disk(ds: xr.Dataset) -> xr.Dataset:
     return ds
 
 
-def _nxdata(ds: xr.Dataset) -> dict[str, Any]:
-    """Attributes that make the group of `ds` a NeXus plot."""
-    signal = model.signal_of(ds)
-    array = ds[signal]
-    if array.dtype.kind not in "iufc":
-        return {"NX_class": "NXcollection"}
-    axes = [
-        str(dim) if dim in ds.coords and ds[dim].dtype.kind in "iufM" else "." for dim in array.dims
-    ]  # "." is a dim without an axis, counted from 0
-    plot: dict[str, Any] = {
-        "NX_class": "NXdata",
-        "signal": f"{signal}_re" if array.dtype.kind == "c" else signal,
-    }
-    return plot | ({"axes": axes} if axes else {})
-
-
 def _groups_above(tree: xr.DataTree) -> dict[str, xr.Dataset]:
     """Return the groups above the leaves: attributes, NeXus class and the way to the first leaf."""
     import xarray as xr
@@ -266,7 +269,7 @@ def _groups_above(tree: xr.DataTree) -> dict[str, xr.Dataset]:
             continue
         if node.to_dataset(inherit=False).variables:
             raise SchemaError(node.path, "holds variables above the leaves", "move them to a leaf")
-        attrs = {k: v for k, v in plain_attributes(node.attrs).items() if k not in FILE_ATTRIBUTES}
+        attrs = {k: v for k, v in plain_attributes(node.attrs).items() if k not in nexus.ATTRIBUTES}
         depth = node.path.strip("/").count("/") + 1 if node.path != "/" else 0
         attrs["NX_class"] = ("NXroot", "NXentry")[depth] if depth < 2 else "NXsubentry"
         attrs["default"] = next(iter(node.children))

@@ -7,6 +7,7 @@ those of the chunks.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -36,7 +37,7 @@ class Task:
     entry
         What the journal will say when it is done.
     timezone
-        Time zone of the file's clock, where its format asks for it; "" otherwise.
+        Time zone of clocks that do not state theirs, where the format can make use of it; "" otherwise.
     """
 
     path: Path
@@ -107,14 +108,7 @@ def run_chunk(recipe: Recipe, task: Task, shard: Path) -> None:
     DataFileError
         The raw file cannot be read, or is not what it was when its key was made.
     """
-    from beamline.readers.registry import read
-
-    options = dict(recipe.read)
-    if task.timezone:
-        options.setdefault("timezone", task.timezone)
-    if task.entry.frames is not None:
-        options["frames"] = task.entry.frames
-    data: Any = read(task.path, **options)
+    data = _read(recipe, task)
     if _hashes_read(data) != {file["sha256"] for file in task.entry.files}:
         raise DataFileError(task.path, "changed while it was processed", "process it again")
     for step in recipe.each:
@@ -137,6 +131,24 @@ def load_shard(shard: Path) -> xr.Dataset | xr.DataTree:
 
     data = store.open_result(shard)
     data.attrs = {key: value for key, value in data.attrs.items() if key != journal.TASK}
+    return data
+
+
+def _read(recipe: Recipe, task: Task) -> Any:
+    """Read a chunk; where its clock states no zone, in the time zone of the beamtime.
+
+    Given a zone, a reader insists on finding a clock and the moment it stands for. So the file is read
+    without, and once more if that gives local times; where these cannot be made times, they stay local.
+    """
+    from beamline.readers.registry import read
+
+    options = dict(recipe.read)
+    if task.entry.frames is not None:
+        options["frames"] = task.entry.frames
+    data = read(task.path, **options)
+    if task.timezone and "timezone" not in options and "local_time" in data.coords:
+        with contextlib.suppress(DataFileError):
+            return read(task.path, **options, timezone=task.timezone)
     return data
 
 
@@ -173,5 +185,5 @@ def _function(function: Callable[..., Any]) -> Any:
 
 
 def _sha256(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

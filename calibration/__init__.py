@@ -12,11 +12,19 @@ from beamline._lazy import attach
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "curvature": "calibration.curvature",
+        "emission": "calibration.emission",
+        "excitation": "calibration.excitation",
+        "gain": "calibration.gain",
         "geometry": "calibration.geometry",
         "records": "calibration.records",
     },
 )
 
 if TYPE_CHECKING:
+    from calibration import curvature as curvature
+    from calibration import emission as emission
+    from calibration import excitation as excitation
+    from calibration import gain as gain
     from calibration import geometry as geometry
     from calibration import records as records

@@ -18,6 +18,7 @@ The shift is zero at the central row. Positive means that the line lies at a hig
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,14 +74,13 @@ class Curvature(Calibration):
 
     def shift(self) -> Array:
         """Return the shift of every row, px."""
-        return _powers(self.rows, np.arange(self.rows, dtype=float), len(self.coefficients)) @ np.array(
-            self.coefficients
-        )
+        powers = _powers(self.rows, np.arange(self.rows, dtype=float), len(self.coefficients))
+        return np.asarray(powers @ np.array(self.coefficients))
 
     def shift_errors(self) -> Array:
         """Return the standard deviation of the shift of every row, px."""
         powers = _powers(self.rows, np.arange(self.rows, dtype=float), len(self.coefficients))
-        covariance = np.array(self.covariance).reshape(len(self.coefficients), -1)
+        covariance = np.array(self.covariance).reshape(len(self.coefficients), len(self.coefficients))
         return np.asarray(np.sqrt(np.einsum("ri,ij,rj->r", powers, covariance, powers)))
 
 
@@ -115,15 +115,20 @@ def calibrate(
     rows = signal.shape[1]
     strips = min(strips, rows // 2)
     if strips < order + 3:
-        raise CalibrationError("images", f"have {rows} rows, too few for a curvature", "use Curvature.straight")
+        raise CalibrationError(
+            "images", f"have {rows} rows, too few for a curvature", "use Curvature.straight"
+        )
     borders = np.linspace(0, rows, strips + 1).round().astype(int)
     profiles = np.add.reduceat(signal, borders[:-1], axis=1, dtype=float)  # (frame, strip, x)
     design = np.array(
-        [_powers(rows, np.arange(a, b, dtype=float), order).mean(axis=0) for a, b in zip(borders, borders[1:], strict=False)]
+        [
+            _powers(rows, np.arange(a, b, dtype=float), order).mean(axis=0)
+            for a, b in itertools.pairwise(borders)
+        ]
     )
     _refuse_fixed_pattern(profiles, gain)
 
-    coefficients = np.zeros(order)
+    coefficients: Array = np.zeros(order)
     for _ in range(4):
         residual, errors = _strip_shifts(profiles, design @ coefficients, gain, max_shift)
         good = np.isfinite(errors)
@@ -137,7 +142,7 @@ def calibrate(
         # The reference of a strip is the mean of the others: a constant is free.
         matrix = np.column_stack([np.ones(strips), design])[good] / errors[good, None]
         solution, *_ = np.linalg.lstsq(matrix, shifts[good] / errors[good], rcond=None)
-        coefficients = solution[1:]
+        coefficients = np.asarray(solution[1:], dtype=np.float64)
     covariance = np.linalg.inv(matrix.T @ matrix)[1:, 1:]
     free = int(good.sum()) - order - 1
     misfit = float(((matrix @ solution - shifts[good] / errors[good]) ** 2).sum())
@@ -147,7 +152,9 @@ def calibrate(
         coefficients=tuple(map(float, coefficients)),
         covariance=tuple(tuple(map(float, row)) for row in covariance * scale),
         rows=rows,
-        strip_rows=tuple(float(a + b - 1) / 2 for (a, b), g in zip(zip(borders, borders[1:], strict=False), good, strict=True) if g),
+        strip_rows=tuple(
+            float(a + b - 1) / 2 for (a, b), g in zip(itertools.pairwise(borders), good, strict=True) if g
+        ),
         strip_shifts=tuple(map(float, shifts[good] - solution[0])),
         strip_errors=tuple(map(float, errors[good])),
         chi2_reduced=misfit / free,
@@ -161,9 +168,8 @@ def _powers(rows: int, row: Array, order: int) -> Array:
 
 
 def _strip_shifts(profiles: Array, known: Array, gain: Gain, max_shift: float) -> tuple[Array, Array]:
-    """Return what is left of each strip's shift after `known` was taken out, and its error (NaN: no signal)."""
-    frames, strips, columns = profiles.shape
-    size = 2 * columns
+    """Return what is left of each strip's shift without `known`, and its error (NaN: no signal)."""
+    size = 2 * profiles.shape[2]
     k = np.fft.rfftfreq(size)
     bandpass = np.exp(-0.5 * (2 * np.pi * k * LINE) ** 2) - np.exp(-0.5 * (2 * np.pi * k * BROAD) ** 2)
     moved = np.fft.rfft(profiles, size, axis=2) * np.exp(2j * np.pi * k * known[:, None])
@@ -196,7 +202,7 @@ def _others(transforms: Complex) -> Complex:
     near = transforms.copy()
     near[:, 1:] += transforms[:, :-1]
     near[:, :-1] += transforms[:, 1:]
-    return total - near
+    return np.asarray(total - near)
 
 
 def _correlation_noise(
@@ -239,6 +245,6 @@ def _refuse_zero_shift(pulls: Array) -> None:
     if (pulls**2).sum() < chi2.ppf(1e-6, pulls.size):
         raise CalibrationError(
             "curvature",
-            "every strip is at zero shift, more exactly than its photons can tell: a fixed pattern correlates",
+            "all strips are at zero shift, more exactly than photons can tell: a fixed pattern correlates",
             "mask hot columns, subtract dark frames, or use Curvature.straight",
         )

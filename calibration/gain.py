@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-ENOUGH_EVENTS = 200
+ENOUGH_EVENTS = 50
 
 PHOTON = 0.35
 """A pixel with more than this part of a photon's charge was hit by one."""
@@ -57,7 +57,9 @@ class Gain(Calibration):
 
     def __post_init__(self) -> None:
         if not (self.gain > 0 and self.read_noise >= 0):
-            raise CalibrationError("gain", f"of {self.gain} ADU and read noise of {self.read_noise} ADU make no sense")
+            raise CalibrationError(
+                "gain", f"of {self.gain} ADU and read noise of {self.read_noise} ADU make no sense"
+            )
 
 
 def calibrate(images: xr.Dataset) -> Gain:
@@ -78,8 +80,9 @@ def calibrate(images: xr.Dataset) -> Gain:
     offset, read_noise = _dark(counts)
     signal = counts - np.float32(offset)
     gate = NOISE_LIMIT * read_noise
-    # The second time, what is no photon does not spoil the isolation of one.
-    for _ in range(2):
+    # The first time, warm pixels may outnumber photons, and the square of the charge tells them apart. The
+    # second time they are below the gate, and double hits are what must not be taken for one photon.
+    for power in (2, 1):
         events = _isolated(signal, max(gate, 1.0))
         if events.size < ENOUGH_EVENTS:
             raise CalibrationError(
@@ -87,7 +90,7 @@ def calibrate(images: xr.Dataset) -> Gain:
                 f"have {events.size} isolated photons, {ENOUGH_EVENTS} are needed to measure the gain",
                 "state it: calibration.gain.Gain(gain=..., read_noise=...)",
             )
-        gain, error = _one_photon(events, read_noise)
+        gain, error = _one_photon(events, read_noise, power)
         gate = max(gate, PHOTON * gain)
     return Gain(gain, read_noise, offset, error, int(events.size))
 
@@ -95,8 +98,8 @@ def calibrate(images: xr.Dataset) -> Gain:
 def near_photons(signal: np.ndarray[Any, Any], gain: Gain) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return the pixels (frame, y, x) that have, or touch one that has, the charge of a photon.
 
-    `signal` has the offset subtracted. What is left out holds noise only, so that the sum over these pixels is
-    the photons' charge without the pedestal of all the others.
+    `signal` has the offset subtracted. What is left out holds noise only: the sum over these pixels is the
+    photons' charge without the pedestal of all the others.
     """
     from scipy.ndimage import maximum_filter
 
@@ -117,7 +120,7 @@ def _isolated(signal: np.ndarray[Any, np.dtype[np.float32]], gate: float) -> Arr
 
 
 def _dark(counts: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[float, float]:
-    """Return mean and standard deviation of the pixels without photons, from the quieter half of the columns."""
+    """Return mean and standard deviation of the pixels without photons, from the quieter columns."""
     columns = counts.mean(axis=(0, 1))
     quiet = counts[..., columns <= np.median(columns)].ravel().astype(float)
     pixels = quiet[quiet <= np.quantile(quiet, 0.99)]
@@ -130,15 +133,15 @@ def _dark(counts: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[float, float]:
     return float(pixels.mean()), float(pixels.std())
 
 
-def _one_photon(events: Array, read_noise: float) -> tuple[float, float]:
-    """Return the position of the peak in the charges of events that holds most charge, and its error."""
+def _one_photon(events: Array, read_noise: float, power: int) -> tuple[float, float]:
+    """Return the charge (to the `power`) most events hold, as position and error of that peak."""
     from scipy.ndimage import gaussian_filter1d
 
     # The 3 × 3 sum has three times the read noise of a pixel: nothing finer can be resolved.
     width = max(2 * read_noise, float(np.median(events)) / 50)
-    bins = np.arange(0.0, float(np.quantile(events, 0.95)) + 4 * width, width)
-    # Weighted by the square of the charge: warm pixels are many and small, double hits few.
-    histogram, _ = np.histogram(events, bins, weights=events**2)
+    # Cosmic rays hold most charge of all; four times the median is beyond one photon in any case seen.
+    bins = np.arange(0.0, 4 * float(np.median(events)) + 4 * width, width)
+    histogram, _ = np.histogram(events, bins, weights=events**power)
     mode = bins[int(np.argmax(gaussian_filter1d(histogram, 1.5)))] + width / 2
     center = mode
     for _ in range(30):

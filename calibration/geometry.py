@@ -119,7 +119,7 @@ class Geometry(Calibration):
         path: str | os.PathLike[str],
         pixel_size: tuple[float, float],
         shape: tuple[int, int] | None = None,
-        orientation: int = 3,
+        orientation: int | None = None,
     ) -> Geometry:
         r"""Read GSAS-II image controls.
 
@@ -136,15 +136,22 @@ class Geometry(Calibration):
         pixel_size, shape
             Size of a pixel in m and number of pixels along (y, x): the file does not hold them.
         orientation
-            3 where GSAS-II held the image as stored, as it does for TIFF.
+            Which way round GSAS-II held the image: 3 for TIFF (as stored), 2 for mar345 (rows in reverse).
+            The file does not say, so it must be given.
 
         Raises
         ------
         CalibrationError
             The file cannot be read, lacks a value, or uses a correction without equivalent (penetration
-            depth ``DetDepth``, detector arm ``det2theta``).
+            depth ``DetDepth``, detector arm ``det2theta``); or no orientation is given.
         """
         values = geometry_files.read_imctrl(path)
+        if orientation is None:
+            raise CalibrationError(
+                path,
+                "does not say which way round the image was calibrated",
+                "give orientation=3 if it was a TIFF, orientation=2 if it was a mar345",
+            )
         return _of_file(
             path, {**values, "pixel_size": pixel_size, "shape": shape, "orientation": orientation}
         )
@@ -171,7 +178,7 @@ class Geometry(Calibration):
             rot1=float(integrator.rot1),
             rot2=float(integrator.rot2),
             rot3=float(integrator.rot3),
-            wavelength=float(integrator.wavelength) * 1e10,
+            wavelength=geometry_files.to_angstrom(float(integrator.wavelength)),
             pixel_size=(float(detector.pixel1), float(detector.pixel2)),
             shape=(int(shape[0]), int(shape[1])) if shape else None,
             orientation=int(detector.orientation),
@@ -298,7 +305,7 @@ class Geometry(Calibration):
             rot2=self.rot2,
             rot3=self.rot3,
             detector=detector,
-            wavelength=self.wavelength * 1e-10,
+            wavelength=float(geometry_files.to_metre(self.wavelength)),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -330,7 +337,7 @@ def load(
     path
         The file.
     orientation
-        As in `Geometry.from_poni`; an ``.imctrl`` is of the image as stored unless this says otherwise.
+        As in `Geometry.from_poni` and `Geometry.from_imctrl`.
     pixel_size, shape
         As in `Geometry.from_imctrl`; the other files hold their own.
 
@@ -345,7 +352,7 @@ def load(
     if suffix == ".imctrl":
         if pixel_size is None:
             raise CalibrationError(path, "does not hold the pixel size", "give pixel_size=(y, x) in m")
-        return Geometry.from_imctrl(path, pixel_size, shape, orientation or 3)
+        return Geometry.from_imctrl(path, pixel_size, shape, orientation)
     record = load_record(path)
     if not isinstance(record, Geometry):
         raise CalibrationError(path, f"is a {type(record).__name__}, not a geometry")

@@ -29,6 +29,16 @@ _WHICH_ORIENTATION = (
 _PONI_KEYS = ("Distance", "Poni1", "Poni2", "Rot1", "Rot2", "Rot3")
 
 
+def to_angstrom(metre: float | str) -> float:
+    """Return a length in angstrom; shifted as decimals, so that 4.066e-11 m is 0.4066 to the last digit."""
+    return float(Decimal(str(metre)).scaleb(10))
+
+
+def to_metre(angstrom: float) -> Decimal:
+    """Return a length in m, exactly."""
+    return Decimal(str(angstrom)).scaleb(-10)
+
+
 def read_poni(path: str | os.PathLike[str], orientation: int | None) -> dict[str, Any]:
     """Return the values of `Geometry` that a PONI file holds; see `Geometry.from_poni`."""
     entry, calibrant = _last_entry(read_text(path))
@@ -43,8 +53,7 @@ def read_poni(path: str | os.PathLike[str], orientation: int | None) -> dict[str
         )
     numbers = {key.lower(): _number(path, entry, key) for key in _PONI_KEYS}
     _number(path, entry, "Wavelength")
-    # Shifted as decimals: 4.066e-11 m is 0.4066 angstrom, to the last digit, there and back.
-    wavelength = float(Decimal(entry["wavelength"]).scaleb(10))
+    wavelength = to_angstrom(entry["wavelength"])
     pixel_size, shape, stated = _detector(path, entry)
     if stated is None and orientation is None:
         raise CalibrationError(
@@ -79,7 +88,7 @@ def poni_text(geometry: Mapping[str, Any]) -> str:
         "Detector: Detector",
         f"Detector_config: {json.dumps(config)}",
         *(f"{key}: {geometry[key.lower()]!r}" for key in _PONI_KEYS),
-        f"Wavelength: {Decimal(repr(geometry['wavelength'])).scaleb(-10):e}",
+        f"Wavelength: {to_metre(geometry['wavelength']):e}",
     ]
     return "\n".join(lines) + "\n"
 

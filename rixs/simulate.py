@@ -1,7 +1,7 @@
 """A small simulator of O K-edge mRIXS with known truth.
 
 What it draws is plausible, not physics: an elastic line, the broad band of oxygen hybridised with the metal,
-and the sharp feature of oxidised lattice oxygen at 531.0 eV excitation and 523.7 eV emission with its low-loss
+and the sharp feature of oxidised lattice oxygen (531.0 eV excitation, 523.7 eV emission) with its low-loss
 partner at the elastic line. What it does to them is what a spectrograph does: photons arrive as Poisson
 events, lines bend over the slit, charge leaks into the next pixel, the detector adds read noise and cosmic
 rays, the flux drifts, and the monochromator is off by a constant.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamline import provenance
+from beamline import model
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -142,12 +142,12 @@ def scan(
     i0[0] *= first_point
     i0 = rng.poisson(i0).astype(float)
     expected = expected_photons(oxidised, energies, instrument) * i0[:, None, None] / 1e6
-    charge = rng.poisson(expected) * instrument.gain
+    charge = np.asarray(rng.poisson(expected) * instrument.gain, dtype=np.float64)
     s = instrument.sharing
-    shared = (1 - 2 * s) * charge
+    shared = np.asarray((1 - 2 * s) * charge, dtype=np.float64)
     shared[..., 1:] += s * charge[..., :-1]
     shared[..., :-1] += s * charge[..., 1:]
-    shared += rng.normal(0.0, instrument.read_noise, shared.shape)
+    shared += rng.normal(0.0, instrument.read_noise, charge.shape)
     _add_cosmics(shared, instrument.cosmics, rng)
     counts = np.rint(shared).astype(np.int32)
     if instrument.clipped:
@@ -160,27 +160,21 @@ def scan(
     )
     if instrument.clipped:
         images.attrs["clipped"] = "at zero"
-    return provenance._checked(images, "images")
+    return model.with_defaults(images, "images")
 
 
 def expected_photons(oxidised: float, energies: Array, spectrograph: Spectrograph) -> Array:
     """Return the photons expected per 10⁶ counts of I0 in every pixel: (frame, y, x)."""
     borders = np.arange(spectrograph.columns + 1) - 0.5
-    rows = [spectrograph.energy(borders - shift) for shift in spectrograph.shift()]
-    return np.array(
-        [
-            [spectrum(float(e), edges, oxidised, spectrograph.resolution) / spectrograph.rows for edges in rows]
-            for e in energies
-        ]
-    )
+    edges = spectrograph.energy(borders - spectrograph.shift()[:, None])
+    photons = [spectrum(float(e), edges, oxidised, spectrograph.resolution) for e in energies]
+    return np.array(photons) / spectrograph.rows
 
 
-def true_map(
-    oxidised: float, energies: Array, spectrograph: Spectrograph, emission: Array
-) -> Array:
+def true_map(oxidised: float, energies: Array, spectrograph: Spectrograph, emission: Array) -> Array:
     """Return the noise-free map (excitation, emission) at emission energies `emission` (eV).
 
-    In ADU per eV and 10⁶ counts of I0, as `rixs.reduce` gives it; `emission` must be evenly or smoothly spaced.
+    In ADU per eV and 10⁶ counts of I0, as `rixs.reduce` gives it; `emission` must be smoothly spaced.
     """
     middles = (emission[1:] + emission[:-1]) / 2
     first, last = 2 * emission[0] - middles[0], 2 * emission[-1] - middles[-1]
@@ -222,7 +216,7 @@ def tio2(
         coords={"energy": energy - mono_offset},
         attrs={"simulated": "yes"},
     )
-    return provenance._checked(scans, "xas.scans")
+    return model.with_defaults(scans, "xas.scans")
 
 
 def _add_cosmics(charge: Array, mean: float, rng: np.random.Generator) -> None:

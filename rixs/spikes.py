@@ -38,7 +38,8 @@ def mask_spikes(images: xr.Dataset, gain: Gain, probability: float = 1e-6) -> xr
     Parameters
     ----------
     images
-        Kind ``images``: counts (frame, y, x) in ADU, background subtracted.
+        Kind ``images``: counts (frame, y, x) in ADU, background subtracted; pixels that reach the coordinate
+        ``saturation_level`` (frame), if there is one, are saturated.
     gain
         Gain, read noise and offset of the detector (`calibration.gain`).
     probability
@@ -68,8 +69,9 @@ def mask_spikes(images: xr.Dataset, gain: Gain, probability: float = 1e-6) -> xr
             break
         spikes = found
     mask = maximum_filter(spikes, (0, 3, 3)).astype(np.uint8) * np.uint8(SPIKE)
-    full = images.attrs.get("saturation_level")
-    saturated = counts >= full if full is not None else np.zeros(counts.shape, bool)
+    saturated = np.zeros(counts.shape, bool)
+    if "saturation_level" in images.coords:
+        saturated = counts >= images["saturation_level"].values[:, None, None]
     mask |= saturated.astype(np.uint8) * np.uint8(SATURATED)
     excess = np.where(spikes, signal - (charge / live)[:, None, :], 0).sum(axis=(1, 2), dtype=float)
     flags = {"flag_masks": [SPIKE, SATURATED], "flag_meanings": "spike saturated"}

@@ -6,8 +6,8 @@ needs no interpolation, but makes neighbouring pixels of a spectrum share events
 
 The variance is that of the summed column, gain · (charge of photons) + (live rows) · (read noise)², split in
 the same proportion: it is exact for sums over a few pixels, and for a single pixel it is at most twice what
-its own scatter would be. Only pixels with the charge of a photon, and those that touch one, count as charge of
-photons, so that neither noise nor a pedestal left by clipping is taken for light.
+its own scatter would be. Only pixels with the charge of a photon, and those that touch one, count as photons,
+so that neither noise nor a pedestal left by clipping is taken for light.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def straighten(images: xr.Dataset, curvature: Curvature, gain: Gain) -> xr.Datas
     Returns
     -------
     Dataset
-        ``intensity`` (frame, pixel) in ADU, scaled from the live rows to all rows; NaN where less than half of
-        the rows are live. ``live_rows`` (frame, pixel) says how many were.
+        ``intensity`` (frame, pixel) in ADU, scaled from the live rows to all; NaN where less than half of the
+        rows are live. ``live_rows`` (frame, pixel) says how many were.
 
     Raises
     ------

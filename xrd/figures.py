@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, PowerNorm
+from matplotlib.ticker import MaxNLocator
 
 from beamline import plotting
 
@@ -99,6 +100,8 @@ def contour(ds: xr.Dataset) -> Figure:
         axes.set_xlim(*_lit(series))
         _two_theta_axis(axes, series)
         axes.set_ylabel(label)
+        if label == "frame":
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         bar = figure.colorbar(mesh, ax=axes, fraction=0.04, pad=0.02, aspect=30, extend="both")
         bar.set_label(plotting.axis_label(intensity, "intensity"))
         bar.ax.minorticks_off()

@@ -28,7 +28,7 @@ import functools
 import inspect
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar, cast
@@ -141,10 +141,11 @@ def integrate(
     mark gaps and dead pixels so); the largest number of an unsigned integer type (saturated, or marked bad).
     """
     frames = _frames(images)
-    variance_per_signal = _variance_per_signal(frames.units, error_model, gain)
+    variance_per_signal = _variance_per_signal(frames, error_model, gain)
     shape = (frames.counts.shape[1], frames.counts.shape[2])
     assert isinstance(geometry, Geometry)  # noqa: S101 - _plain_arguments has seen to it
     geometry.shape_of(shape, frames.name(0))
+    _check_pixels(frames, geometry)
     kernel = _kernel(
         geometry,
         shape,
@@ -219,6 +220,7 @@ class _Frames(NamedTuple):
     counts: Image
     units: str
     coords: dict[str, xr.DataArray]
+    pixel_size: tuple[float, float] | None = None
 
     @property
     def is_counts(self) -> bool:
@@ -239,8 +241,10 @@ def _frames(images: xr.Dataset | Image) -> _Frames:
         if "units" not in counts.attrs:
             raise SchemaError("counts", "has no units", 'set attrs["units"] to "count" or "ADU"')
         coords = {str(k): c for k, c in counts.coords.items() if c.dims == ("frame",)}
-        values = counts.values
-        return _Frames(values if values.ndim == 3 else values[np.newaxis], str(counts.attrs["units"]), coords)
+        values = counts.values if counts.ndim == 3 else counts.values[np.newaxis]
+        height, width = (images.attrs.get(f"{axis}_pixel_size") for axis in "yx")
+        pixel_size = (float(height), float(width)) if height and width else None
+        return _Frames(values, str(counts.attrs["units"]), coords, pixel_size)
     values = np.asarray(images)
     if values.ndim not in (2, 3) or values.dtype.kind not in "iuf":
         raise SchemaError(
@@ -249,18 +253,38 @@ def _frames(images: xr.Dataset | Image) -> _Frames:
     return _Frames(values if values.ndim == 3 else values[np.newaxis], "count", {})
 
 
+def _check_pixels(frames: _Frames, geometry: Geometry) -> None:
+    """Refuse images whose header states other pixels than the geometry has: another binning or detector."""
+    if frames.pixel_size and not np.allclose(frames.pixel_size, geometry.pixel_size, rtol=0.01):
+        image, own = (
+            " x ".join(f"{size * 1e6:g}" for size in sizes)
+            for sizes in (frames.pixel_size, geometry.pixel_size)
+        )
+        raise CalibrationError(
+            frames.name(0),
+            f"has pixels of {image} um, the geometry is that of {own} um",
+            "use the geometry of this detector and binning",
+        )
+
+
 def _live_signal(counts: Image, is_counts: bool, saturation: float | None) -> NDArray[np.float32]:
     """Return the signal, NaN where the pixel did not measure."""
-    signal = counts.astype(np.float32)
-    dead = ~np.isfinite(signal)
-    if is_counts and counts.dtype.kind != "u":
-        dead |= counts < 0
+    signal = np.ascontiguousarray(counts, dtype=np.float32)
+    signal = signal.copy() if np.shares_memory(signal, counts) else signal
+    for dead in _dead(counts, is_counts, saturation):
+        np.copyto(signal, np.nan, where=dead)
+    return signal
+
+
+def _dead(counts: Image, is_counts: bool, saturation: float | None) -> Iterator[NDArray[np.bool_]]:
+    if counts.dtype.kind == "f":
+        yield ~np.isfinite(counts)
     if counts.dtype.kind == "u":
-        dead |= counts == np.iinfo(counts.dtype).max
+        yield counts == np.iinfo(counts.dtype).max
+    elif is_counts:
+        yield counts < 0
     if saturation is not None:
-        dead |= counts >= saturation
-    signal[dead] = np.nan
-    return np.ascontiguousarray(signal)
+        yield counts >= saturation
 
 
 _one_set_up = threading.Lock()
@@ -299,7 +323,7 @@ def _patterns(
             "wavelength": geometry.wavelength,
             "wavelength_units": "angstrom",
             "polarization_corrected": int(kernel.polarization is not None),
-            "polarization_factor": kernel.polarization if kernel.polarization is not None else np.nan,
+            **({} if kernel.polarization is None else {"polarization_factor": kernel.polarization}),
             "solid_angle_corrected": int(kernel.solid_angle),
             "splitting": kernel.splitting,
             "method": kernel.method,
@@ -307,7 +331,7 @@ def _patterns(
     )
 
 
-def _variance_per_signal(unit: str, error_model: str, gain: float | None) -> float | None:
+def _variance_per_signal(frames: _Frames, error_model: str, gain: float | None) -> float | None:
     """Return variance / signal of a pixel; None where it is to be taken from the scatter."""
     _choice("error_model", error_model, ("poisson", "azimuthal"))
     if error_model == "azimuthal":
@@ -316,11 +340,11 @@ def _variance_per_signal(unit: str, error_model: str, gain: float | None) -> flo
         if not (np.isfinite(gain) and gain > 0):
             raise ConfigError("gain", f"is {gain}", "it is the signal of one photon, above 0")
         return float(gain)
-    if units.compatible(unit, "count") or units.compatible(unit, "photon"):
+    if frames.is_counts:
         return 1.0
     raise CalibrationError(
-        "images",
-        f"are in {unit}: without the gain their Poisson errors are not known",
+        frames.name(0),
+        f"is in {frames.units}: without the gain its Poisson errors are not known",
         'give gain= (signal per photon), or error_model="azimuthal"',
     )
 

@@ -88,11 +88,14 @@ class Kernel:
 
     def __post_init__(self) -> None:
         angles = np.degrees(self.geometry.two_theta(self.shape))
-        low, high = self.range or (float(angles.min()), float(angles.max()))
+        first, last = float(angles.min()), float(angles.max())
+        # A thousandth of a bin wider, so that the outermost pixels do not fall on an edge.
+        margin = 1e-3 * (last - first) / self.bins
+        low, high = self.range or (first - margin, last + margin)
         if not ((angles >= low) & (angles <= high)).any() or not low < high:
             raise ConfigError(
                 "two_theta_range",
-                f"{low:g} to {high:g} deg: the detector sees {angles.min():.3f} to {angles.max():.3f} deg",
+                f"{low:g} to {high:g} deg: the detector sees {first:.3f} to {last:.3f} deg",
             )
         width = (high - low) / self.bins
         self.two_theta = low + width * (np.arange(self.bins) + 0.5)
@@ -106,10 +109,12 @@ class Kernel:
 
     def sums(self, signal: NDArray[np.float32], variance_per_signal: float | None) -> Sums:
         """Sum up one frame (y, x); pixels that are NaN are left out."""
-        errors: dict[str, Any] = {"error_model": "azimuthal"}
-        if variance_per_signal is not None:
+        errors: dict[str, Any] = {}
+        if variance_per_signal is None:
+            errors = {"error_model": "azimuthal"}
+        elif self.splitting != "none":
             # Handed over, because pyFAI's Poisson model takes an empty pixel for one of one photon.
-            errors = {"variance": signal * np.float32(variance_per_signal)}
+            errors = {"variance": signal}
         with self._lock:  # pyFAI's engine works in buffers of its own
             result = self._pyfai.integrate1d(
                 signal,
@@ -129,5 +134,12 @@ class Kernel:
                 f"made pyFAI fall back to {used}",
                 "install pyFAI with cython",
             )
-        sums = (result.sum_signal, result.sum_variance, result.sum_normalization, result.count)
-        return Sums(*(np.array(column[1:-1], dtype=np.float64) for column in sums))
+        total, norm, pixels = (
+            np.array(column[1:-1], dtype=np.float64)
+            for column in (result.sum_signal, result.sum_normalization, result.count)
+        )
+        if variance_per_signal is None:
+            return Sums(total, np.array(result.sum_variance[1:-1], dtype=np.float64), norm, pixels)
+        # Without splitting c² = c: the signal is its own variance.
+        squared = total if self.splitting == "none" else result.sum_variance[1:-1]
+        return Sums(total, variance_per_signal * np.asarray(squared, dtype=np.float64), norm, pixels)

@@ -33,6 +33,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 from beamline.errors import ConfigError, DataFileError
+from beamline.readers import tiff
 from beamline.readers.registry import Format
 
 if TYPE_CHECKING:
@@ -105,10 +106,11 @@ def read_images(path: Path, *, timezone: str = "America/Los_Angeles", date: str 
         attrs=_attrs(scan, path, rows, missing, IMAGE),
     )
     # An ADC that reads full scale has been lowered by the background before it was saved.
-    full_scale = np.iinfo(counts.dtype).max
-    lowered = float(ds["background"].max()) if "background" in ds.coords else 0.0
-    ds.attrs["saturation_level"] = full_scale - lowered
-    return ds
+    full_scale = np.full(len(rows), float(np.iinfo(counts.dtype).max))
+    if "background" in ds.coords:
+        full_scale -= ds["background"].values
+    label = {"units": "ADU", "long_name": "counts of a saturated pixel"}
+    return ds.assign_coords(saturation_level=("frame", full_scale, label))
 
 
 def read_spectra(path: Path, *, timezone: str = "America/Los_Angeles", date: str | None = None) -> xr.Dataset:
@@ -145,7 +147,8 @@ def parse(path: Path) -> Scan:
     DataFileError
         It has no table of points, lacks a column needed, or is damaged before its last row.
     """
-    lines = path.read_text(encoding="latin-1").splitlines()
+    text = path.read_text(encoding="latin-1")
+    lines = text.splitlines()
     start = next((i for i, line in enumerate(lines) if line.startswith("Time\t")), None)
     if start is None:
         raise DataFileError(path, "has no table of points (no line starts with 'Time')", "is it complete?")
@@ -155,6 +158,8 @@ def parse(path: Path) -> Scan:
             raise DataFileError(path, f"has no column {needed!r}", f"its columns: {', '.join(columns)}")
     rows = [tuple(cell.strip() for cell in line.split("\t")) for line in lines[start + 1 :] if line.strip()]
     whole = [_is_whole(row, columns) for row in rows]
+    if rows and not text.endswith("\n"):  # its last cell may be cut short
+        whole[-1] = False
     # A scan still running, or aborted, may end in half a row; anywhere else it is damage.
     if not all(whole[:-1]):
         raise DataFileError(path, f"row {whole.index(False) + 1} is damaged", "restore the file")
@@ -203,19 +208,10 @@ def _collect(
 
 
 def _image(file: Path) -> np.ndarray[Any, Any]:
-    import logging
-
-    import fabio
-
-    # fabio tells its log, step by step, how it failed; our error says it once.
-    logging.getLogger("fabio").setLevel(logging.CRITICAL)
-    try:
-        image = fabio.open(str(file)).data
-    except Exception as error:
-        raise DataFileError(file, f"cannot be read as TIFF ({error})", "is it complete?") from error
-    if image is None or image.ndim != 2 or image.dtype.kind not in "iu":
+    image = tiff.read(file)["counts"].values
+    if image.shape[0] != 1 or image.dtype.kind not in "iu":
         raise DataFileError(file, "is not one image of counts", "is it complete?")
-    return np.asarray(image)
+    return np.asarray(image[0])
 
 
 def _spectrum(file: Path) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:

@@ -54,7 +54,7 @@ def read(
         Units of columns that state none.
     """
     subject = str(path)
-    lines = columns.read_text(path).split("\n")
+    lines = columns.read_lines(path)
     count = re.search(r"Nb header lines\s*:\s*(\d{1,6})\s*$", lines[1]) if len(lines) > 1 else None
     if count is None:
         raise DataFileError(path, "does not count its header lines", "export it again with the header")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from beamline import model, units
 from beamline.errors import ConfigError, DataFileError, SchemaError
 from beamline.readers import stamps
+from beamline.readers.text import decode
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,6 +42,18 @@ _SYNONYMS = {
 _CHANNEL = {synonym: name for name, synonyms in _SYNONYMS.items() for synonym in synonyms.split()}
 _UNIT_IN_NAME = {"volts": "V", "amps": "A", "amp_hr": "A*h", "watt_hr": "W*h"}
 _UNIT_WORDS = {"sec": "s", "min": "min", "amps": "A", "volts": "V", "ohm": "ohm", "ohms": "ohm", "c": "degC"}
+_SIGNS = {
+    " ": "",
+    "\ufffd": "°",  # what is left of a degree sign after a wrong code page
+    "℃": "degC",
+    "°C": "degC",
+    "\u2126": "ohm",
+    "Ω": "ohm",
+    "²": "**2",
+    "³": "**3",
+    ".": "*",
+}
+_MAX_BYTES = 2**30
 _DISCRETE = frozenset({"cycle", "step"})
 _ASKED_FOR = frozenset({"current", "capacity"})
 _MASS = re.compile(r"(?:m_z|mz|mass|amu|m)_?(\d{1,3})(?:_.*)?")
@@ -90,44 +103,40 @@ class Table:
         commas = any("," in cell for cell in cells)
         if commas and any("." in cell for cell in cells):
             raise DataFileError(
-                self.path, f"mixes '.' and ',' in column {self.headers[column]!r}", "export without thousands marks"
+                self.path,
+                f"mixes '.' and ',' in column {self.headers[column]!r}",
+                "export without thousands marks",
             )
         if commas:
             cells = tuple(cell.replace(",", ".") for cell in cells)
         try:
+            # Python reads 1_000 and digits of other scripts, which no instrument writes.
+            if any("_" in cell or not cell.isascii() for cell in cells):
+                raise ValueError
             values = np.array([cell or "nan" for cell in cells], dtype=np.float64)
         except ValueError:
             row = next(row for row, cell in enumerate(cells) if not _is_number(cell))
-            raise DataFileError(
-                self.path,
-                f"has {cells[row][:40]!r} for {self.headers[column]!r} in line {self.first_line + row}, not a number",
-            ) from None
+            raise self.error(column, row, "not a number") from None
         values[~np.isfinite(values)] = np.nan
         return values
 
+    def error(self, column: int, row: int, problem: str) -> DataFileError:
+        """Return the error that a cell is not what it should be."""
+        cell, line = self.columns[column][row][:40], self.first_line + row
+        return DataFileError(
+            self.path, f"has {cell!r} for {self.headers[column]!r} in line {line}, {problem}"
+        )
 
-def read_text(path: Path) -> str:
-    """Return a text file, decoded, with ``\\n`` between its lines.
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file (`beamline.readers.text.decode`), up to 1 GiB: a test lasts months.
 
     Raises
     ------
     DataFileError
-        The file is binary.
+        The file is not text, or larger.
     """
-    raw = path.read_bytes()
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        try:
-            text = raw.decode("utf-16")
-        except UnicodeDecodeError as error:
-            raise DataFileError(path, "is UTF-16 text cut off within a character") from error
-    elif b"\0" in raw:
-        raise DataFileError(path, "is binary, not text", "export it as text")
-    else:
-        try:
-            text = raw.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = raw.decode("cp1252", errors="replace")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return decode(path, _MAX_BYTES).split("\n")
 
 
 def table(path: Path, lines: Sequence[str], header: int, separator: str, first: int | None = None) -> Table:
@@ -173,11 +182,11 @@ def table(path: Path, lines: Sequence[str], header: int, separator: str, first: 
                 break
             raise DataFileError(path, f"has {len(cells)} cells instead of {width} in line {index + 1}")
         rows.append(cells[:width])
-    if len(rows) > 1 and stop == len(lines) and not notes:
-        # Without a line feed at its end the file may be cut within its last number.
-        if len(rows[-1][-1]) < min(len(row[-1]) for row in rows[:-1]):
-            rows.pop()
-            notes.append("the last line may be cut off and is left out")
+    # Without a line feed at its end the file may be cut within its last number.
+    unfinished = len(rows) > 1 and stop == len(lines) and not notes
+    if unfinished and len(rows[-1][-1]) < min(len(row[-1]) for row in rows[:-1]):
+        rows.pop()
+        notes.append("the last line may be cut off and is left out")
     if not rows:
         raise DataFileError(path, "has column headers and no data")
     return Table(path, tuple(headers), tuple(zip(*rows, strict=True)), start + 1, tuple(notes))
@@ -199,8 +208,12 @@ def split_header(header: str) -> tuple[str, str | None]:
 
 def as_unit(text: str) -> str | None:
     """Return what a header writes for a unit as pint writes it, or None if it is none."""
-    text = text.strip().replace("\ufffd", "°").replace("℃", "degC").replace("\u2126", "ohm").replace("Ω", "ohm")
-    text = text.replace(" ", "").replace("°C", "degC").replace("²", "**2").replace("³", "**3").replace(".", "*")
+    text = (
+        text.strip().replace("\ufffd", "°").replace("℃", "degC").replace("\u2126", "ohm").replace("Ω", "ohm")
+    )
+    text = (
+        text.replace(" ", "").replace("°C", "degC").replace("²", "**2").replace("³", "**3").replace(".", "*")
+    )
     text = _UNIT_WORDS.get(text.lower(), text) if text != "C" else text
     if not text:
         return None
@@ -212,7 +225,7 @@ def as_unit(text: str) -> str | None:
 
 
 def plain_name(name: str) -> str:
-    """Return a name in lower case, words joined by ``_``: ``"Q charge/discharge"`` is ``q_charge_discharge``."""
+    """Return a name in lower case with ``_`` between words: ``Q charge/discharge`` is q_charge_discharge."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
@@ -343,12 +356,7 @@ def _integers(source: Table, index: int) -> NDArray[np.int64]:
     whole = np.round(values)
     bad = ~(np.abs(values - whole) < 1e-6) | (np.abs(whole) > 2**53)
     if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise DataFileError(
-            source.path,
-            f"has {source.columns[index][row]!r} for {source.headers[index]!r} "
-            f"in line {source.first_line + row}, not an integer",
-        )
+        raise source.error(index, int(np.flatnonzero(bad)[0]), "not an integer")
     return whole.astype(np.int64)
 
 
@@ -366,9 +374,9 @@ def _last_digit(cells: Sequence[str]) -> float | None:
 def _is_number(cell: str) -> bool:
     try:
         float(cell or "nan")
+        return "_" not in cell and cell.isascii()
     except ValueError:
         return False
-    return True
 
 
 def _clean(cell: str) -> str:

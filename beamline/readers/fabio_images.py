@@ -7,13 +7,10 @@ Files that are compressed as a whole (``.gz``, ``.bz2``) are not read: unpack th
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beamline.errors import DataFileError
-from beamline.readers import images, sandbox, sidecars
+from beamline.readers import images, sandbox, sidecars, sizes
 from beamline.readers.images import Header
 from beamline.readers.registry import Format
 
@@ -35,7 +32,7 @@ _MAR = (b"\xd2\x04\0\0", b"\0\0\x04\xd2")
 _SUFFIXES = (
     *(".cbf", ".mar1200", ".mar1600", ".mar1800", ".mar2000", ".mar2300", ".mar2400", ".mar3000", ".mar3450"),
     *(".ge", ".ge1", ".ge2", ".ge3", ".ge4", ".ge5", ".img", ".osc", ".sfrm", ".gfrm", ".msk", ".f2d"),
-    *(".esperanto", ".esper", ".npy", ".spe", ".mrc", ".dm3", ".kcd", ".pnm", ".pgm", ".mpa"),
+    *(".esperanto", ".esper", ".npy", ".spe", ".mrc", ".dm3", ".pnm", ".pgm", ".mpa"),
 )
 
 
@@ -65,7 +62,7 @@ def read(
     DataFileError
         The file is damaged, or not an image.
     """
-    _check_size(path)
+    sizes.check(path)
     total, counts, texts = sandbox.decode(path, frames, timeout)
     images.frame_range(path, frames, total)
     headers = [_header(text) for text in texts]
@@ -74,26 +71,8 @@ def read(
 
 def count(path: Path) -> int:
     """Return the number of frames."""
-    _check_size(path)
+    sizes.check(path)
     return sandbox.count(path)
-
-
-def _check_size(path: Path) -> None:
-    """Check what a CBF header claims about the length of its binary section."""
-    size = os.stat(path).st_size
-    with open(path, "rb") as file:
-        head = file.read(2**16)
-    if not head.startswith(b"###CBF"):
-        return
-    start = head.find(b"\x0c\x1a\x04\xd5")
-    claimed = re.search(rb"X-Binary-Size:\s*(\d+)", head[: start if start >= 0 else None])
-    if start < 0 or claimed is None:
-        raise DataFileError(path, "is truncated within the header of its binary section", "copy it again")
-    end = start + 4 + int(claimed[1])
-    if end > size:
-        raise DataFileError(
-            path, f"is truncated: its pixels reach to byte {end}, the file has {size}", "copy it again"
-        )
 
 
 def _header(text: dict[str, str]) -> Header:

@@ -60,7 +60,7 @@ def read(
     units
         Units of columns that state none.
     """
-    lines = columns.read_text(path).split("\n")
+    lines = columns.read_lines(path)
     header = next((i for i, line in enumerate(lines) if _HEADER.match(line)), None)
     if header is None:
         raise DataFileError(path, "has no line of column headers (Rec, Cycle, Step, ...)", "is it cut off?")

@@ -36,6 +36,7 @@ FORMATS: tuple[str, ...] = (
     "beamline.readers.tiff:FORMAT",
     "beamline.readers.edf:FORMAT",
     "beamline.readers.fabio_images:FORMAT",
+    "beamline.readers.hdf5:FORMAT",
     "beamline.readers.patterns:FORMAT",
     "beamline.readers.xas_columns:FORMAT",
     "beamline.readers.table:TABLE",
@@ -180,7 +181,7 @@ def concatenate(parts: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset
     Raises
     ------
     DataFileError
-        A part differs from the first in kind, in the size of a dim or in an axis.
+        A part differs from the first in kind, in the size of a dim, in an axis, in what it holds or in units.
     """
     import numpy as np
     import xarray as xr
@@ -198,6 +199,12 @@ def concatenate(parts: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset
                 )
             if dim in first.coords and not np.array_equal(part[dim].values, first[dim].values):
                 raise DataFileError(name, f"has another axis {dim!r} than the first file")
+        odd = sorted(map(str, set(part.variables) ^ set(first.variables)))
+        if odd:
+            raise DataFileError(name, f"differs from the first file in having or lacking {', '.join(odd)}")
+        for variable in part.variables:
+            if part[variable].attrs.get("units") != first[variable].attrs.get("units"):
+                raise DataFileError(name, f"has {variable!r} in other units than the first file")
     whole = xr.concat(
         list(parts),
         "frame",

@@ -38,12 +38,16 @@ def read_sigscan(path: Path, *, i0: int = 0, signal: int = 1) -> xr.Dataset:
     """
     import xarray as xr
 
-    lines = path.read_text(encoding="latin-1").splitlines()
+    text = path.read_text(encoding="latin-1")
+    lines = text.splitlines()
     start = next((i for i, line in enumerate(lines) if line.startswith("Time (s)\t")), None)
     if start is None:
         raise DataFileError(path, "has no table (no line starts with 'Time (s)')", "is it complete?")
     columns = [name.strip() for name in lines[start].split("\t")]
-    table, cut = _table(path, [line for line in lines[start + 1 :] if line.strip()], len(columns))
+    rows = [line for line in lines[start + 1 :] if line.strip()]
+    if rows and not text.endswith("\n"):  # its last number may be cut short
+        rows[-1] = ""
+    table, cut = _table(path, rows, len(columns))
     energy = table[:, columns.index("Mono Energy")]
     counters = {name: table[:, i] for i, name in enumerate(columns) if name.startswith("Counter ")}
     chosen = {}

@@ -1,7 +1,7 @@
 """The clock of a raw file: time stamps as people and cyclers write them, brought to UTC.
 
-A stamp such as ``5/11/2021 3:40:24 PM`` says neither whether it is the 11th of May or the 5th of November, nor
-where the clock hung. Both are asked for wherever the file does not settle them; nothing is assumed from the
+A stamp such as ``5/11/2021 3:40:24 PM`` says neither whether it is the 11th of May or the 5th of November,
+nor where the clock hung. Both are asked for wherever the file does not settle them; nothing is taken from the
 machine that reads. Around the end of summer time an hour comes twice, at its beginning one is skipped:
 stamps in a skipped hour are refused, stamps in a repeated hour are told apart by the file's own elapsed time
 or by the backward jump between the two passes, else refused.
@@ -44,7 +44,7 @@ _NAMED = re.compile(
     r"\s*(?P<half>[AaPp]\.?[Mm]\.?)?",
     re.ASCII,
 )
-_MONTHS = {name: i + 1 for i, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split())}
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _JUMP = 2.0  # s: two clocks that write whole seconds differ by less
 _SETTING = 60.0  # s: clocks are put right by less than this without anybody noticing
 _SECOND = np.timedelta64(1, "s")
@@ -152,12 +152,12 @@ def to_utc(
 def start_of(start: str, zone: str | None, subject: str) -> np.datetime64:
     """Return the moment elapsed times count from, given as an ISO time stamp, in UTC."""
     times, is_utc = parse([start], f"start={start!r} of {subject}", None)
-    return to_utc(times, "UTC" if is_utc else zone, subject)[0][0]
+    return np.datetime64(to_utc(times, "UTC" if is_utc else zone, subject)[0][0], "ns")
 
 
 def after(start: np.datetime64, seconds: Floats) -> Times:
     """Return `start` plus elapsed seconds."""
-    return start.astype("datetime64[ns]") + np.round(seconds * 1e9).astype("timedelta64[ns]")
+    return np.asarray(start.astype("datetime64[ns]") + np.round(seconds * 1e9).astype("timedelta64[ns]"))
 
 
 def refine(stamps: Times, elapsed: Floats) -> tuple[Times, float, list[str]]:
@@ -202,7 +202,7 @@ def increasing(times: Times, subject: str, first_line: int = 0) -> tuple[Times, 
     steps = np.diff(times.astype(np.int64))
     if (steps < 0).any():
         at = int(np.flatnonzero(steps < 0)[0])
-        where = f"in line {first_line + at + 2}" if first_line else f"at sample {at + 1}"
+        where = f"in line {first_line + at + 1}" if first_line else f"at sample {at + 1}"
         raise DataFileError(
             subject,
             f"has time running backward by {-steps[at] / 1e9:.3f} s {where} ({int((steps < 0).sum())} times)",
@@ -216,7 +216,9 @@ def increasing(times: Times, subject: str, first_line: int = 0) -> tuple[Times, 
     apart = times + rank.astype("timedelta64[ns]")
     if (np.diff(apart.astype(np.int64)) <= 0).any():
         raise DataFileError(subject, "has more samples at one time than can be told apart")
-    return apart, [f"{int(equal.sum())} samples have the time stamp of the sample before; they are 1 ns apart"]
+    return apart, [
+        f"{int(equal.sum())} samples share the time stamp of the one before; they are set 1 ns apart"
+    ]
 
 
 def report(subject: str, notes: Sequence[str]) -> dict[str, str]:
@@ -291,7 +293,7 @@ def _value(m: re.Match[str], day_first: bool, subject: str) -> np.datetime64:
     if m.re is _NUMBERS:
         day, month = (part["first"], part["second_number"])[:: 1 if day_first else -1]
     else:
-        day, month = part["day"], part.get("month") or _MONTHS.get(part["name"].lower(), 0)
+        day, month = part["day"], part.get("month") or _month(part["name"])
     year = int(part["year"])
     if len(part["year"]) == 2:
         year += 1900 if year >= 70 else 2000
@@ -317,6 +319,11 @@ def _value(m: re.Match[str], day_first: bool, subject: str) -> np.datetime64:
     return stamp
 
 
+def _month(name: str) -> int:
+    """Return the number of a month by its English name; 0 does not exist."""
+    return _MONTHS.index(name.lower()) + 1 if name.lower() in _MONTHS else 0
+
+
 def _offsets(rules: tzinfo, quarter: int) -> tuple[int, int]:
     """Return what the zone adds to UTC, in s, were this quarter of an hour the first or the second pass."""
     moment: Any = np.datetime64(quarter * 15, "m").astype(datetime)
@@ -325,7 +332,11 @@ def _offsets(rules: tzinfo, quarter: int) -> tuple[int, int]:
 
 
 def _second_pass(
-    wall: Times, offsets: NDArray[np.timedelta64], repeated: NDArray[np.bool_], subject: str, elapsed: Floats | None
+    wall: Times,
+    offsets: NDArray[np.timedelta64],
+    repeated: NDArray[np.bool_],
+    subject: str,
+    elapsed: Floats | None,
 ) -> NDArray[np.bool_]:
     """Tell which stamps of a repeated hour are of its second pass."""
     shift = (offsets[:, 0] - offsets[:, 1]) / _SECOND

@@ -3,8 +3,8 @@
 Headers state name and unit (``Voltage / V``, ``temperature [degC]``, ``Ewe/V``); lines before them that begin
 with ``#`` are comments. Time is, in this order of preference,
 
-* a column of time stamps (``time``, ``date``, ``timestamp``, ...), ISO 8601 or in numbers, with or without zone,
-  or a column of dates beside one of times of day;
+* a column of time stamps (``time``, ``date``, ``timestamp``, ...), ISO 8601 or in numbers, with or without
+  a zone, or a column of dates beside one of times of day;
 * a column of seconds since 1970 (``uts``, ``unix time``), which are UTC;
 * a column of elapsed time in s, min or h, with the option ``start``.
 
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _STAMPS = (
-    "date date_time datetime timestamp time_stamp time date_and_time dpt_time utc time_utc real_time realtime "
-    "absolute_time unix_time uts epoch test_time testtime total_time elapsed_time elapsed"
-).split()
+    *("date", "date_time", "datetime", "timestamp", "time_stamp", "time", "date_and_time", "dpt_time", "utc"),
+    *("time_utc", "real_time", "realtime", "absolute_time", "test_time", "testtime", "total_time"),
+    *("elapsed_time", "elapsed"),
+)
 _UNIX = ("uts", "unix_time", "unix_timestamp", "epoch")
 _ELAPSED = ("test_time", "testtime", "total_time", "elapsed_time", "elapsed", "time")
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[AaPp][Mm])?", re.ASCII)
@@ -68,7 +69,7 @@ def read(
     units
         Units of columns that state none.
     """
-    lines = columns.read_text(path).split("\n")
+    lines = columns.read_lines(path)
     header, separator = _header(path, lines)
     table = columns.table(path, lines, header, separator)
     times, used, notes, attrs = _times(table, timezone, start, day_first)
@@ -123,7 +124,9 @@ def _times(
             raise DataFileError(table.path, f"column {table.headers[unix]!r} is not in seconds since 1970")
         return stamps.after(np.datetime64(0, "ns"), since), (unix, elapsed), [], {}
     if seconds is None:
-        raise DataFileError(table.path, "has no column of times that can be read", "write them as 2022-04-06T16:17:23Z")
+        raise DataFileError(
+            table.path, "has no column of times that can be read", "write them as 2022-04-06T16:17:23Z"
+        )
     if start is None:
         raise DataFileError(
             table.path,
@@ -179,6 +182,8 @@ def _sniff(head: bytes, path: Path) -> bool:
     if b"\0" in head:
         return False
     for line in head.decode("utf-8", errors="replace").splitlines()[:20]:
+        if line.lstrip().startswith("#"):  # the headers of absorption scans are comments
+            continue
         cells = line.split(max("\t;,", key=line.count))
         names = [columns.plain_name(columns.split_header(cell)[0]) for cell in cells]
         known = {columns.channel_name(columns.split_header(cell)[0]) for cell in cells}

@@ -23,6 +23,8 @@ MAX_BYTES = 64 * 2**20
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _SEPARATORS = re.compile(r"[\s;]+")
+_EMPTY = re.compile(r"[,;]\s*[,;]")
+_PLAIN = "save it with decimal points and spaces"
 
 
 @dataclass(frozen=True)
@@ -110,16 +112,16 @@ def split(content: str, path: str | os.PathLike[str], comments: str = "#", skip:
     import numpy as np
 
     lines = content.split("\n")
+    comma = _comma(lines[skip:], path, comments) if "," in content else " "
     head: list[str] = list(lines[:skip])
     tail: list[str] = []
     rows: list[list[float]] = []
-    numbers = _Numbers()
     for index, line in enumerate(lines[skip:], skip + 1):
         stripped = line.strip()
         if not stripped or stripped[0] in comments:
             (tail if rows else head).append(line)
             continue
-        row = numbers.parse(stripped)
+        row = _floats(stripped, comma)
         if row is None and not rows:
             head.append(line)
         elif row is None:
@@ -139,34 +141,45 @@ def split(content: str, path: str | os.PathLike[str], comments: str = "#", skip:
     return Table(tuple(head), np.array(rows, dtype=float), tuple(line for line in tail if line.strip()))
 
 
-class _Numbers:
-    """Parse rows of numbers; the first row decides whether the comma is a decimal sign or a separator."""
+def _comma(lines: list[str], path: str | os.PathLike[str], comments: str) -> str:
+    """Return what a comma among the numbers stands for: "." (a decimal sign) or " " (it separates columns).
 
-    def __init__(self) -> None:
-        self.comma: str | None = None
+    In "1,5 2,5" it is a decimal sign: every word has at most one, and nothing else separates less. In "1, 2",
+    "1,2,3" and "1.5,2.5" it separates. A file of "1,5" alone, or of both kinds, could be either.
+    """
+    decimal = separator = unclear = point = False
+    for line in lines:
+        stripped = line.strip()
+        if not stripped or stripped[0] in comments:
+            continue
+        if _floats(stripped, ".") is None and _floats(stripped, " ") is None:
+            continue
+        point |= "." in stripped
+        if "," not in stripped:
+            continue
+        words = _SEPARATORS.split(stripped)
+        if any(
+            w.count(",") > 1 or w.startswith(",") or w.endswith(",") or "." in w for w in words if "," in w
+        ):
+            separator = True
+        elif len(words) > 1:
+            decimal = True
+        else:
+            unclear = True
+    if decimal and (separator or point):
+        raise DataFileError(path, "mixes decimal commas with points or commas between columns", _PLAIN)
+    if unclear and not (decimal or separator or point):
+        raise DataFileError(path, "has commas that could be decimal signs or separators", _PLAIN)
+    return "." if decimal else " "
 
-    def parse(self, line: str) -> list[float] | None:
-        if self.comma is None:
-            return self._decide(line)
-        return _floats(line.replace(",", self.comma))
 
-    def _decide(self, line: str) -> list[float] | None:
-        if "," not in line:
-            # files of whole numbers followed by "1,5" exist, so a first row without a comma decides nothing
-            return _floats(line)
-        # "1,5 2,5": a comma inside every word is a decimal sign; "1.5,2.5" or "1, 2": a separator
-        words = _SEPARATORS.split(line)
-        decimal = len(words) > 1 and "." not in line and all(re.fullmatch(r"[^,]+(,\d+)?", w) for w in words)
-        row = _floats(line.replace(",", "." if decimal else " "))
-        if row is not None:
-            self.comma = "." if decimal else " "
-        return row
-
-
-def _floats(line: str) -> list[float] | None:
-    words = [word for word in _SEPARATORS.split(line) if word]
+def _floats(line: str, comma: str) -> list[float] | None:
+    """Return the numbers of a line; None where it holds anything else, or an empty column."""
+    # underscores are digits of Python, not of a measurement
+    if "_" in line or _EMPTY.search(line):
+        return None
+    words = [word for word in _SEPARATORS.split(line.replace(",", comma)) if word]
     try:
-        # underscores are digits of Python, not of a measurement
-        return [float(word) for word in words] if words and "_" not in line else None
+        return [float(word) for word in words] if words else None
     except ValueError:
         return None

@@ -6,8 +6,7 @@ taken straight from the file: uncompressed strips and those of the Deflate compr
 masks so). Anything rarer (LZW, PackBits, tiles) is decoded by fabio in a process of its own (`sandbox`) and
 must have the size the tags claim.
 
-References: TIFF 6.0 (Adobe, 1992), BigTIFF (libtiff); areaDetector NDFileTIFF for the tags from 65000 on
-(EPICS time counts from 1990-01-01 UTC); MarCCD header: offsets of the C structure in the MarCCD manual.
+References: TIFF 6.0 (Adobe, 1992); BigTIFF (libtiff).
 """
 
 from __future__ import annotations
@@ -16,13 +15,11 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from beamline.errors import DataFileError
-from beamline.readers import images, sandbox, sidecars
-from beamline.readers.images import Header
+from beamline.readers import images, sandbox, sidecars, tiff_headers
 from beamline.readers.registry import Format
 
 if TYPE_CHECKING:
@@ -30,22 +27,16 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_EPICS_EPOCH = datetime(1990, 1, 1, tzinfo=UTC)
 _MAX_PAGES = 100_000
 
 # tag types of TIFF 6.0: struct code and bytes
 _TYPES = {1: ("B", 1), 2: ("s", 1), 3: ("H", 2), 4: ("I", 4), 6: ("b", 1), 8: ("h", 2), 9: ("i", 4)}
 _TYPES |= {11: ("f", 4), 12: ("d", 8), 13: ("I", 4), 16: ("Q", 8), 17: ("q", 8), 18: ("Q", 8)}
 
-_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
-_DESCRIPTION, _MAKE, _MODEL, _OFFSETS, _SAMPLES = 270, 271, 272, 273, 277
-_ROWS, _COUNTS, _PLANAR, _SOFTWARE, _DATE = 278, 279, 284, 305, 306
-_PREDICTOR, _TILES, _FORMAT = 317, 324, 339
-_MARCCD, _EPICS, _EPICS_SECONDS, _EPICS_NANOSECONDS, _EPICS_ATTRIBUTES = 34710, 65000, 65002, 65003, 65010
-_NEEDED = {_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _OFFSETS, _SAMPLES, _ROWS, _COUNTS}
-_NEEDED |= {_PLANAR, _PREDICTOR, _TILES, _FORMAT}
-_NAMES = {_DESCRIPTION: "ImageDescription", _MAKE: "Make", _MODEL: "Model", _SOFTWARE: "Software"}
-_NAMES |= {_DATE: "DateTime"}
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _OFFSETS, _SAMPLES = 254, 256, 257, 258, 259, 273, 277
+_ROWS, _COUNTS, _PREDICTOR, _TILES, _FORMAT = 278, 279, 317, 324, 339
+_NEEDED = {_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _OFFSETS, _SAMPLES, _ROWS, _COUNTS, _PREDICTOR}
+_NEEDED |= {_TILES, _FORMAT}
 
 _DEFLATE = (8, 32946)
 
@@ -98,7 +89,8 @@ def read(
             images.check_shape(path, index, page.shape, chosen[0].shape)
             if page.dtype != chosen[0].dtype:
                 raise DataFileError(path, f"frame {index} has other numbers than the first")
-        headers = [_header(file, page, order) for page in chosen]
+        _check_total(path, chosen)
+        headers = [tiff_headers.header(file, page.tags, order) for page in chosen]
         if all(page.plain for page in chosen):
             counts = np.empty((len(chosen), *chosen[0].shape), np.dtype(chosen[0].dtype).newbyteorder("="))
             for target, page in zip(counts, chosen, strict=True):
@@ -139,6 +131,19 @@ def _walk(file: BinaryIO, path: Path) -> tuple[str, list[_Page]]:
     return order, pages
 
 
+def _check_total(path: Path, pages: list[_Page]) -> None:
+    """Refuse pages that share their pixels, and compressed ones that claim to be far more than they are."""
+    import numpy as np
+
+    size = os.stat(path).st_size
+    stored = sum(length for page in pages for _, length, _ in page.strips)
+    if stored > size:
+        raise DataFileError(path, f"claims {stored} bytes of pixels, the file has {size}", "is it damaged?")
+    claimed = sum(page.shape[0] * page.shape[1] * np.dtype(page.dtype).itemsize for page in pages)
+    if claimed > 2 * images.MAX_FRAME_BYTES + 20 * size:
+        raise DataFileError(path, f"claims {claimed} bytes in compressed pages", "give frames=(start, stop)")
+
+
 def _directory(
     file: BinaryIO, at: int, size: int, order: str, big: bool, path: Path
 ) -> tuple[dict[int, Any], int]:
@@ -151,7 +156,7 @@ def _directory(
     tags: dict[int, Any] = {}
     for i in range(number):
         tag, kind, n, value = struct.unpack_from(order + entry, block, i * length)
-        if tag not in _NEEDED and tag not in _NAMES and tag < _EPICS and tag != _MARCCD:
+        if tag not in _NEEDED and not tiff_headers.speaks(tag):
             continue
         if kind not in _TYPES:
             if tag in _NEEDED:
@@ -269,81 +274,6 @@ def _inflate(raw: bytes, expected: int, path: Path) -> bytes:
         more = "more" if len(data) > expected else "less"
         raise DataFileError(path, f"has a compressed strip with {more} than the {expected} bytes it claims")
     return data
-
-
-def _header(file: BinaryIO, page: _Page, order: str) -> Header:
-    """Return what the tags say about the frame."""
-    tags = page.tags
-    named = {
-        name: str(tags[tag]) for tag, name in _NAMES.items() if tags.get(tag) not in (None, "", "Unknown")
-    }
-    description = named.get("ImageDescription", "")
-    if description.startswith("# "):  # camserver puts the header of a Pilatus here
-        del named["ImageDescription"]
-        found = images.pilatus(description)
-        found["text"] = named | found["text"]
-    else:
-        found = {"text": named}
-    if not found.get("detector"):
-        found["detector"] = named.get("Model", "")
-    if "stamp" not in found and "DateTime" in named:
-        date = images.parse_stamp(named["DateTime"], "%Y:%m:%d %H:%M:%S")
-        if date is not None:
-            # camserver writes the start of the exposure; TIFF itself does not say
-            moment = "start" if found["detector"].upper().startswith("PILATUS") else None
-            found |= {"stamp": date, "moment": moment}
-    if _MARCCD in tags:
-        found |= _marccd(file, int(tags[_MARCCD]), order)
-    found = _epics(tags, found)
-    return Header(**found)
-
-
-def _epics(tags: dict[int, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Add what EPICS areaDetector states: a UTC stamp, and attributes as "name:value"."""
-    attributes = dict(
-        value.split(":", 1)
-        for tag, value in tags.items()
-        if tag >= _EPICS_ATTRIBUTES and isinstance(value, str) and ":" in value
-    )
-    seconds = _float(tags.get(_EPICS_SECONDS))
-    if seconds:
-        seconds += (_float(tags.get(_EPICS_NANOSECONDS)) or 0.0) * 1e-9
-    else:
-        seconds = _float(tags.get(_EPICS))
-    if seconds and 0 < seconds < 2**32:
-        found |= {"stamp": _EPICS_EPOCH + timedelta(seconds=seconds), "moment": None}
-    exposure = _float(attributes.get("ExposureTime"))
-    if exposure is not None:
-        found["exposure"] = exposure
-    found["text"] = found["text"] | attributes
-    return found
-
-
-def _marccd(file: BinaryIO, at: int, order: str) -> dict[str, Any]:
-    """Return what the header of a MarCCD states: exposure in ms, pixels in nm, the time of acquisition."""
-    file.seek(at)
-    block = file.read(3072)
-    if len(block) < 3072:
-        return {}
-    (exposure,) = struct.unpack_from(f"{order}i", block, 640 + 16)
-    width, height = struct.unpack_from(f"{order}2i", block, 768 + 4)
-    found: dict[str, Any] = {"detector": "MarCCD"}
-    if exposure > 0:
-        found["exposure"] = exposure * 1e-3
-    if width > 0 and height > 0:
-        found["pixel_size"] = (height * 1e-9, width * 1e-9)
-    acquired = block[1024 + 320 : 1024 + 352].split(b"\0")[0].decode("ascii", "replace")
-    stamp = images.parse_stamp(acquired, "%m%d%H%M%Y.%S")
-    if stamp is not None:
-        found |= {"stamp": stamp, "moment": None}
-    return found
-
-
-def _float(value: Any) -> float | None:
-    try:
-        return None if value is None else float(value)
-    except ValueError:
-        return None
 
 
 def _part(file: BinaryIO, at: int, length: int, size: int, path: Path) -> bytes:

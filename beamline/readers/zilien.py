@@ -58,7 +58,7 @@ def read(
     """
     import xarray as xr
 
-    lines = columns.read_text(path).split("\n")
+    lines = columns.read_lines(path)
     header = _header(path, lines)
     rows = header[("", "data_start")]
     began, notes = _began(path, timezone, start)
@@ -73,7 +73,9 @@ def read(
         leaf = _leaf(table, series[first], range(first, stop), header, began, notes, reference, in_situ)
         if leaf is None:
             continue
-        name = str(next(iter(leaf.data_vars))) if len(leaf.data_vars) == 1 else columns.plain_name(series[first])
+        name = (
+            str(next(iter(leaf.data_vars))) if len(leaf.data_vars) == 1 else columns.plain_name(series[first])
+        )
         if name in leaves:
             raise DataFileError(path, f"has two series named {name!r}")
         leaves[name] = leaf
@@ -95,7 +97,9 @@ def _header(path: Path, lines: list[str]) -> dict[tuple[str, str], str]:
     except (IndexError, ValueError, KeyError) as error:
         raise DataFileError(path, "has a header that is not as it says", "is it cut off?") from error
     if not count < rows - 1 < len(lines):
-        raise DataFileError(path, f"has {len(lines)} lines; its data should begin in line {rows + 1}", "is it cut off?")
+        raise DataFileError(
+            path, f"has {len(lines)} lines; its data should begin in line {rows + 1}", "is it cut off?"
+        )
     return header
 
 
@@ -139,7 +143,10 @@ def _leaf(
     if size == 0:
         return None
     attrs: dict[str, Any] = {"instrument": "Zilien", "start": str(began)}
-    for key, name in (("offset", "header_clock_offset"), ("offset_meas_time", "header_clock_offset_duration")):
+    for key, name in (
+        ("offset", "header_clock_offset"),
+        ("offset_meas_time", "header_clock_offset_duration"),
+    ):
         # The header numbers its potentiostats (pot_01); the columns of the only one are just "pot".
         value = next((v for (s, k), v in header.items() if k == key and s.startswith("pot")), None)
         if series.startswith("pot") and value is not None:

@@ -83,14 +83,25 @@ def demo(folder: Path) -> Path:
     return write(folder, {f"raw/f{i}.fake": [[i, 1, 2, 3]] for i in range(3)})
 
 
-def read_rows(path: Path, *, frames: tuple[int, int] | None = None, timezone: str = "UTC") -> xr.Dataset:
+def read_rows(
+    path: Path, *, frames: tuple[int, int] | None = None, timezone: str | None = None
+) -> xr.Dataset:
     rows = [[float(word) for word in line.split()] for line in path.read_text().splitlines()]
     rows = rows[slice(*frames)] if frames else rows
     ds = xr.Dataset(
         {"intensity": (("frame", "two_theta"), np.array(rows), {"units": "count"})},
         coords={"two_theta": np.arange(float(len(rows[0])))},
-        attrs={"zone": timezone},
     )
+    clock = path.with_suffix(".clock")
+    if timezone and not clock.exists():
+        raise ValueError("no clock")
+    if clock.exists():
+        label = timezone if timezone and "moment" in clock.read_text() else "local"
+        name = "local_time" if label == "local" else "time"
+        when = np.full(len(rows), np.datetime64("2022-07-01T00:00", "ns"))
+        ds = ds.assign_coords({name: ("frame", when)}).assign_attrs(zone=label)
+        if timezone and label == "local":
+            raise ValueError("no moment")
     return model.with_defaults(ds, "xrd.patterns")
 
 

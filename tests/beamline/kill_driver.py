@@ -6,6 +6,7 @@ object: how many points were forced, and every violation found.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -59,18 +60,22 @@ def armed(at: int) -> Callable[[], int]:
     return lambda: count
 
 
-def forked(work: Callable[[], None], delay: float | None = None) -> int:
-    """Run `work` in a child, kill it after `delay`, and return how it ended."""
+def forked(work: Callable[[Callable[[], object]], None], delay: float | None = None) -> int:
+    """Run `work` in a child and return how it ended; kill it `delay` after it said it is at work."""
+    here, there = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            work()
+            work(functools.partial(os.write, there, b"."))
         except BaseException:
             os._exit(1)
         os._exit(0)
+    os.close(there)
     if delay is not None:
+        os.read(here, 1)
         time.sleep(delay)
         os.kill(child, signal.SIGKILL)
+    os.close(here)
     _, status = os.waitpid(child, 0)
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
@@ -101,7 +106,7 @@ def main(folder: Path) -> None:
                 beamline.save(OLD, target)
                 (place / f"{atomic.PREFIX}killed-before{atomic.SUFFIX}").write_bytes(b"part")
 
-            def save(at: int = at, target: Path = target) -> None:
+            def save(_: Callable[[], object], at: int = at, target: Path = target) -> None:
                 armed(at)
                 beamline.save(NEW, target)
 
@@ -119,8 +124,9 @@ def main(folder: Path) -> None:
     target = folder / "random" / "x.nc"
     beamline.save(OLD, target)
 
-    def write_for_ever() -> None:
+    def write_for_ever(at_work: Callable[[], object]) -> None:
         atomic.CHUNK = 512
+        at_work()
         while True:
             atomic.write_atomic(target, images["new"])
             atomic.write_atomic(target, images["old"])

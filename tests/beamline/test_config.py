@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beamline import config
+from beamline import config, globs
 from beamline.errors import ConfigError
 from tests.beamline import fake
 
@@ -126,19 +126,19 @@ def test_files_come_in_natural_order_pattern_by_pattern(tmp_path: Path) -> None:
     for name in ("b10.x", "b2.x", "a1.x", "b07.x", "b7.x"):
         (tmp_path / name).touch()
     (tmp_path / "b3.x").mkdir()
-    found = config.find_files(["b*.x", "*.x"], tmp_path)
+    found = globs.find_files(["b*.x", "*.x"], tmp_path)
     assert [file.name for file in found] == ["b2.x", "b07.x", "b7.x", "b10.x", "a1.x"]
 
 
 def test_a_name_with_brackets_is_taken_as_it_is_written(tmp_path: Path) -> None:
     (tmp_path / "scan[1].x").touch()
-    assert config.find_files(["scan[1].x"], tmp_path) == [tmp_path / "scan[1].x"]
+    assert globs.find_files(["scan[1].x"], tmp_path) == [tmp_path / "scan[1].x"]
 
 
 def test_all_patterns_without_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     with pytest.raises(ConfigError, match=r"fake\.a\.files: 'b\*' and 'c' matches no file") as caught:
-        config.find_files(["b*", "a", "c"], tmp_path, "fake.a.files")
+        globs.find_files(["b*", "a", "c"], tmp_path, "fake.a.files")
     assert caught.value.remedy
 
 
@@ -153,7 +153,7 @@ def test_excluded_files_and_our_own_results_are_no_raw_files(tmp_path: Path) -> 
 @given(st.lists(st.integers(0, 10**12), unique=True, max_size=8))
 @settings(deadline=None)
 def test_natural_order_is_that_of_the_numbers(numbers: list[int]) -> None:
-    names = sorted((f"f_{number}.tif" for number in numbers), key=config.natural)
+    names = sorted((f"f_{number}.tif" for number in numbers), key=globs.natural)
     assert names == [f"f_{number}.tif" for number in sorted(numbers)]
 
 
@@ -186,3 +186,26 @@ def test_the_schema_names_the_techniques_and_their_keys(tmp_path: Path) -> None:
     assert set(schema["properties"]) == {"beamtime", "fake"}
     assert "factor" in schema["$defs"]["FakeMeasurement"]["properties"]
     assert schema["properties"]["fake"]["additionalProperties"] == {"$ref": "#/$defs/FakeMeasurement"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("raw/*.x", "raw/a.x", True),
+        ("raw/*.x", "raw/b/a.x", False),
+        ("raw/**/*.x", "raw/a.x", True),
+        ("raw/**/*.x", "raw/b/c/a.x", True),
+        ("raw/**", "raw/b/a.x", True),
+        ("./raw/../raw/a.x", "raw/a.x", True),
+        ("scan[1].x", "scan[1].x", True),
+        ("scan[1].x", "scan1.x", True),
+        ("*.x", "a.y", False),
+    ],
+)
+def test_a_pattern_matches_names_as_it_finds_files(
+    tmp_path: Path, pattern: str, name: str, expected: bool
+) -> None:
+    assert (globs.rank(tmp_path / name, [pattern], tmp_path) is not None) == expected
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    assert bool(globs.find_files([pattern], tmp_path, known=True)) == expected

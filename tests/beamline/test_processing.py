@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import beamline
-from beamline import processing, provenance
+from beamline import provenance
 from beamline.errors import ConfigError
 from beamline.report import Counts, Report
 from tests.beamline import fake
@@ -332,6 +332,43 @@ def test_an_excluded_file_leaves_the_results(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out/shards/fake/m").iterdir())) == 10
 
 
+def test_a_vanished_file_keeps_its_place(tmp_path: Path) -> None:
+    path = fake.write(tmp_path, ROWS)
+    path.write_text(path.read_text().replace('"raw/*.fake"', '"raw/f1*.fake", "raw/*.fake"'))
+    order = values(beamline.process(path))[:, 0]
+    np.testing.assert_array_equal(order, 2.0 * np.array([1, 10, 11, *range(2, 10)]))
+    for name in ("f10", "f11", "f4"):
+        (tmp_path / f"raw/{name}.fake").unlink()
+    (tmp_path / "raw/f12.fake").write_text("12 1 1 1")
+    order = values(beamline.process(path))[:, 0]
+    np.testing.assert_array_equal(order, 2.0 * np.array([1, 10, 11, 12, *range(2, 10)]))
+
+
+def test_a_file_that_cannot_be_opened_keeps_its_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from beamline import work
+    from beamline.errors import DataFileError
+    from beamline.inventory import Inventory
+
+    path = fake.write(tmp_path, ROWS)
+    beamline.process(path)
+    before = snapshot(tmp_path / "out")
+    look, readable = Inventory.look, work._is_readable
+
+    def denied(self: Inventory, file: Path, kind: str | None) -> object:
+        if file.name == "f3.fake":
+            raise DataFileError(file, "Permission denied")
+        return look(self, file, kind)
+
+    monkeypatch.setattr(Inventory, "look", denied)
+    monkeypatch.setattr(work, "_is_readable", lambda file: file.name != "f3.fake" and readable(file))
+    report = beamline.process(path)
+    assert counts(report) == (0, 10, 0, 1)
+    assert str(report.missing[0]).startswith("raw/f3.fake: cannot be read any more; its stored result stays")
+    assert snapshot(tmp_path / "out") == before
+
+
 def test_a_renamed_file_is_not_counted_twice(tmp_path: Path) -> None:
     path = fake.write(tmp_path, ROWS)
     beamline.process(path)
@@ -456,6 +493,7 @@ def test_patterns_without_files_end_the_run_before_it_begins(tmp_path: Path) -> 
     path = fake.write(tmp_path, {})
     with pytest.raises(ConfigError, match=r"fake\.m\.files: 'raw/\*\.fake' matches no file"):
         beamline.process(path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_report_can_be_read_by_programs(tmp_path: Path) -> None:
@@ -469,10 +507,30 @@ def test_the_report_can_be_read_by_programs(tmp_path: Path) -> None:
     assert report.measurements["fake/m"] == Counts(done=11)
 
 
-def test_a_time_zone_reaches_formats_that_ask_for_it(tmp_path: Path) -> None:
-    path = fake.write(tmp_path, ROWS)
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [(None, None), ("a stamp", "local"), ("a stamp and its moment", "Europe/Paris")],
+)
+def test_the_time_zone_is_for_clocks_that_state_none(
+    tmp_path: Path, clock: str | None, expected: str | None
+) -> None:
+    path = fake.write(tmp_path, {"raw/a.fake": [[1, 2]]})
+    if clock:
+        (tmp_path / "raw/a.clock").write_text(clock)
     path.write_text(path.read_text().replace('"UTC"', '"Europe/Paris"'))
     report = beamline.process(path)
-    result = beamline.open(f"{report.result}::/fake/m")
-    assert result.attrs["zone"] == "Europe/Paris"
-    assert processing.RESULTS == "results.nc"
+    assert beamline.open(f"{report.result}::/fake/m").attrs.get("zone") == expected
+
+
+def test_a_name_that_is_no_text_fails_alone(tmp_path: Path) -> None:
+    path = fake.write(tmp_path, ROWS)
+    settle(tmp_path)
+    odd = os.fsdecode(b"raw/odd\xff.fake")
+    (tmp_path / odd).write_text("1 2 3 4")
+    for _ in range(2):
+        report = beamline.process(path)
+        assert report.measurements["fake/m"].failed == 1
+        assert odd in report.failed[0].subject
+        assert not report.failed[0].traceback
+        assert len(values(report)) == 11
+        json.loads(report.to_json())

@@ -106,7 +106,7 @@ def edf(
     return out
 
 
-def cbf(frame: np.ndarray[Any, Any], comments: str = "") -> bytes:
+def cbf(frame: np.ndarray[Any, Any], comments: str = "# Detector: none") -> bytes:
     """Return a CBF of the byte-offset compression with a Pilatus header (small differences only)."""
     values = frame.ravel().astype(int)
     stream = b""

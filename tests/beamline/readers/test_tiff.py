@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,20 @@ def test_fabio_reads_the_same(tmp_path: Path) -> None:
     path = files.write(tmp_path / "a.tif", files.tiff([frame], rows=7))
     with fabio.open(str(path)) as image:
         np.testing.assert_array_equal(beamline.read(path).counts[0], image.data)
+
+
+def test_big_tiff(tmp_path: Path) -> None:
+    frame = files.image("uint16")
+    values = {256: 7, 257: 5, 258: 16, 259: 1, 273: 16, 277: 1, 278: 5, 279: frame.nbytes}
+    directory = struct.pack("<Q", len(values)) + b"".join(
+        struct.pack("<HHQQ", tag, 4, 1, value) for tag, value in values.items()
+    )
+    content = (
+        b"II+\0\x08\0\0\0" + struct.pack("<Q", 16 + frame.nbytes) + frame.tobytes() + directory + bytes(8)
+    )
+    np.testing.assert_array_equal(beamline.read(files.write(tmp_path / "a.tif", content)).counts[0], frame)
+    with pytest.raises(DataFileError, match="truncated"):
+        beamline.read(files.write(tmp_path / "b.tif", content[:-9]))
 
 
 def test_pages_are_frames_and_thumbnails_are_not(tmp_path: Path) -> None:

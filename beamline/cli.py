@@ -1,0 +1,244 @@
+"""The command ``redoxlight``.
+
+A command is a function that returns an `beamline.console.Outcome`, or, for those of the techniques, anything
+plain. Nothing but the standard library and typer is loaded before a command runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from beamline import __version__, console, recipe, techniques
+from beamline._lazy import resolve
+from beamline.console import Outcome
+from beamline.errors import ConfigError, RedoxlightError
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="beamtime.toml", help="The configuration.")]
+ResultFile = Annotated[
+    Path, typer.Argument(metavar="RESULT", help="A file of results, or file::/group for a part of it.")
+]
+OutFolder = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to.")]
+
+
+class _Commands(TyperGroup):
+    """Our own commands and those of the techniques, which are loaded when they are asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *_of_techniques()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        target = _of_techniques().get(cmd_name)
+        if target is None:
+            return super().get_command(ctx, cmd_name)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name)(resolve(target))
+        return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: half the time, and the same in a pipe
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From synchrotron measurements of battery cathodes to the numbers and figures of a paper.",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    0: done; 1: some inputs failed, each is named, the others are done; 2: the command or the configuration is
+    wrong. An exception nobody expected is not caught: its traceback is what has to be reported.
+    """
+    recipe.single_threaded_libraries()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    as_json = "--json" in ours
+    if as_json:  # it may stand anywhere
+        arguments.remove("--json")
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed) if as_json else contextlib.nullcontext():
+            value = typer.main.get_command(app)(arguments, prog_name="redoxlight", standalone_mode=False)
+    except RedoxlightError as error:
+        outcome = Outcome.of_error(error, console.WRONG if isinstance(error, ConfigError) else 1)
+    except (KeyboardInterrupt, typer.Abort):
+        outcome = Outcome({}, code=console.INTERRUPTED)
+    except BrokenPipeError:
+        console.quiet_stdout()
+        return console.DONE
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer has no public base of its usage errors
+            raise
+        usage = ConfigError("command line", error.format_message().rstrip("."), "see redoxlight --help")
+        outcome = Outcome.of_error(usage, console.WRONG)
+    else:
+        # --help, --version and typer.Exit end with a code, and have printed what they had to.
+        ended = isinstance(value, int)
+        outcome = Outcome({"text": printed.getvalue()}, code=value) if ended else Outcome.of(value)
+    if outcome.code == console.INTERRUPTED:  # typer makes a code of Ctrl-C, or raises Abort
+        stop = RedoxlightError("interrupted", "what is done is kept", "the same command goes on from there")
+        outcome = Outcome.of_error(stop, console.INTERRUPTED)
+    return console.tell(outcome, as_json)
+
+
+def _of_techniques() -> dict[str, str]:
+    """Return the commands of the techniques: name to "module:function"."""
+    return {name: target for t in techniques.techniques().values() for name, target in t.commands.items()}
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"redoxlight {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document for programs; may stand anywhere.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="New folder for it.")] = Path(
+        "redoxlight-demo"
+    ),
+) -> Outcome:
+    """Simulate a beamtime, process it and draw its figures."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(folder, "exists and is not an empty folder", "name a new one")
+    found = {name: t.demo for name, t in techniques.techniques().items() if t.demo}
+    if not found:
+        raise ConfigError("demo", "no installed technique has one")
+    from beamline import drawing
+    from beamline.processing import process
+
+    outcomes, written = [], []
+    for name, target in found.items():
+        beamtime = resolve(target)(folder if len(found) == 1 else folder / name)
+        with console.Bar() as bar:
+            report = process(beamtime, progress=bar)
+        outcomes.append(_told(report))
+        if report.result:
+            drawn, failed = drawing.draw(report.result, beamtime.parent / "figures")
+            written += [str(path) for path in drawn]
+            outcomes.append(Outcome({}, "", failed, console.SOME_FAILED if failed else console.DONE))
+    return Outcome(
+        {"reports": [o.document for o in outcomes if o.document], "written": written},
+        "\n".join([*(o.text for o in outcomes if o.text), *(f"figure:  {path}" for path in written)]),
+        [sentence for outcome in outcomes for sentence in outcome.errors],
+        max(outcome.code for outcome in outcomes),
+    )
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="File, or folder for it.")] = Path(
+        "beamtime.toml"
+    ),
+) -> Outcome:
+    """Write a commented configuration to begin with."""
+    from beamline import config
+
+    if path.is_dir():
+        path /= "beamtime.toml"
+    config.write_template(path)
+    return Outcome({"written": str(path)}, f"wrote {path}: fill in your files, then: redoxlight check {path}")
+
+
+@app.command()
+def check(
+    beamtime: Annotated[
+        Path | None, typer.Argument(metavar="beamtime.toml", help="The configuration.")
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print its JSON schema instead.")] = False,
+) -> Outcome:
+    """Check a configuration without processing anything."""
+    import json
+
+    from beamline import config, processing
+
+    if schema:
+        document = config.schema()
+        return Outcome(document, json.dumps(document, indent=2, ensure_ascii=False))
+    if beamtime is None:
+        raise ConfigError("check", "needs a beamtime.toml, or --schema", "see redoxlight check --help")
+    found = processing.check(beamtime)
+    rows: list[list[Any]] = [["measurement", "files"], *([place, count] for place, count in found.items())]
+    return Outcome({"measurements": found}, console.table(rows))
+
+
+@app.command()
+def process(
+    beamtime: ConfigFile,
+    scheduler: Annotated[str, typer.Option(help="serial, or threads:<workers>.")] = "serial",
+    only: Annotated[
+        str | None, typer.Option(help="Technique (xrd) or measurement (xrd.bccfe) to process.")
+    ] = None,
+) -> Outcome:
+    """Process what has not been processed yet."""
+    from beamline.processing import process
+
+    with console.Bar() as bar:
+        report = process(beamtime, scheduler, only, bar)
+    return _told(report)
+
+
+@app.command()
+def figures(result: ResultFile, output: OutFolder) -> Outcome:
+    """Draw the figures of a result."""
+    from beamline import drawing
+
+    written, failed = drawing.draw(result, output)
+    code = console.SOME_FAILED if failed else console.DONE
+    document = {"written": [str(path) for path in written], "failed": failed}
+    return Outcome(document, "\n".join(str(path) for path in written), failed, code)
+
+
+@app.command()
+def export(
+    result: ResultFile,
+    output: OutFolder,
+    format: Annotated[str, typer.Option("--format", help="xye, csv or nxs.")],  # noqa: A002 - its name
+) -> Outcome:
+    """Write a result for other programs."""
+    from beamline.export import export_result
+
+    written = [str(path) for path in export_result(result, output, format)]
+    return Outcome({"written": written}, "\n".join(written))
+
+
+@app.command()
+def show(file: Annotated[Path, typer.Argument(metavar="FILE", help="A result or a raw file.")]) -> Outcome:
+    """Say what a file holds and how it came to be."""
+    from beamline.show import describe, describe_json
+
+    return Outcome(describe_json(file), describe(file))
+
+
+def _told(report: Any) -> Outcome:
+    rows: list[list[Any]] = [["measurement", "done", "unchanged", "failed", "missing"]]
+    rows += [[place, *vars(counts).values()] for place, counts in report.measurements.items()]
+    lines = [console.table(rows), f"results: {report.result or 'none'}"]
+    errors = [f"{failure}\n{failure.traceback}".rstrip() for failure in report.failed]
+    code = console.SOME_FAILED if report.failed else console.DONE
+    return Outcome(
+        report.to_dict(), "\n".join(lines), [*(str(gone) for gone in report.missing), *errors], code
+    )

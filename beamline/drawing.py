@@ -1,0 +1,71 @@
+"""Draw every figure the techniques know for a result, the same bytes for the same result."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from beamline import model, store, techniques
+from beamline._lazy import resolve
+from beamline.errors import ConfigError, RedoxlightError
+
+FORMATS: dict[str, dict[str, Any]] = {
+    # Without the version and the clock that matplotlib writes into a file on its own.
+    "png": {"dpi": 300, "metadata": {"Software": None}},
+    "pdf": {"metadata": {"Creator": None, "Producer": None, "CreationDate": None}},
+}
+
+
+def draw(result: str | os.PathLike[str], folder: Path) -> tuple[list[Path], list[str]]:
+    """Draw the figures of a result into a folder.
+
+    Parameters
+    ----------
+    result
+        File of a result (or ``file::/group``). Every Dataset in it whose kind has a figure is drawn, as
+        ``<technique>_<measurement>.png`` and ``.pdf``; a Dataset alone takes the name of its file.
+    folder
+        Where to write; it is made where it is missing.
+
+    Returns
+    -------
+    written, failed
+        The files, and a sentence for every figure that could not be drawn.
+
+    Raises
+    ------
+    ConfigError
+        Nothing in the result has a figure.
+    DataFileError
+        The result cannot be read, or a file cannot be written.
+    """
+    known = {kind: make for t in techniques.techniques().values() for kind, make in t.figures.items()}
+    file, group = store.split(result)
+    written: list[Path] = []
+    failed: list[str] = []
+    kinds = set()
+    for place, ds in store.leaves(store.open_result(result)):
+        kinds.add(kind := model.kind_of(ds))
+        if kind not in known:
+            continue
+        path = f"{group}/{place}".strip("/")
+        name = "_".join(part for part in path.split("/") if part) or file.stem
+        try:
+            figure = resolve(known[kind])(ds)
+        except RedoxlightError as error:
+            failed.append(f"figure {name}: {error}")
+            continue
+        for suffix, options in FORMATS.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=suffix, **options)
+            written.append(folder / f"{name}.{suffix}")
+            store.write_atomic(written[-1], buffer.getvalue())
+    if not written and not failed:
+        raise ConfigError(
+            os.fspath(result),
+            f"holds nothing that has a figure ({', '.join(sorted(kinds))})",
+            f"there are figures of {', '.join(sorted(known)) or 'nothing'}",
+        )
+    return written, failed

@@ -1,0 +1,38 @@
+"""O K-edge mRIXS: from the images of a scan to maps, cuts and their errors.
+
+::
+
+    scan = beamline.read("CCD Scan 17174")
+    rmap = rixs.reduce(scan)                    # spikes, curvature, spectra, I0, axes
+    cut = rixs.window(rmap, 530.6, 531.8)       # the window of the oxidised oxygen
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beamline._lazy import attach
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "mask_spikes": "rixs.spikes:mask_spikes",
+        "straighten": "rixs.straightening:straighten",
+        "normalize": "rixs.normalization:normalize",
+        "make_map": "rixs.mapping:make_map",
+        "reduce": "rixs.chain:reduce",
+        "window": "rixs.cuts:window",
+        "simulate": "rixs.simulate",
+        "figures": "rixs.figures",
+    },
+)
+
+if TYPE_CHECKING:
+    from rixs import figures as figures
+    from rixs import simulate as simulate
+    from rixs.chain import reduce as reduce
+    from rixs.cuts import window as window
+    from rixs.mapping import make_map as make_map
+    from rixs.normalization import normalize as normalize
+    from rixs.spikes import mask_spikes as mask_spikes
+    from rixs.straightening import straighten as straighten

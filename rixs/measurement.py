@@ -1,0 +1,138 @@
+"""What ``[rixs.<name>]`` in ``beamtime.toml`` may say, and the recipe made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import Field, model_validator
+
+from beamline.config import InputFile, MeasurementConfig, find_files
+from beamline.readers.registry import concatenate
+from beamline.recipe import Recipe, Step
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from calibration.records import Calibration
+
+C = TypeVar("C", bound="Calibration")
+
+TEMPLATE = """\
+[rixs.sample]                         # one table for each map
+files = ["raw/CCD Scan 17174/*-AI.txt"]   # one scan, or several of one sample that make one map
+window = [530.6, 531.8]               # excitation energies integrated, eV
+# emission = "emission.json"          # emission axis; by default from the scan's own elastic lines
+# excitation = "excitation.json"      # correction of the excitation energies (TiO2)
+# curvature = "curvature.json"        # by default from the scan's own images
+# gain = "gain.json"                  # by default from the scan's own images
+"""
+
+
+class RixsMeasurement(MeasurementConfig):
+    """A map: one scan over excitation energies, or several of the same sample."""
+
+    window: tuple[float, float] | None = Field(
+        default=None,
+        description="First and last excitation energy (eV) of a window that is integrated; 530.6 to 531.8 "
+        "for oxidised oxygen. By default none.",
+    )
+    emission: InputFile | None = Field(
+        default=None, description="Saved emission axis; by default from the scan's own elastic lines."
+    )
+    excitation: InputFile | None = Field(
+        default=None, description="Saved correction of the excitation energies; by default none."
+    )
+    curvature: InputFile | None = Field(
+        default=None, description="Saved curvature; by default from the scan's own images."
+    )
+    gain: InputFile | None = Field(
+        default=None, description="Saved gain of the detector; by default from the scan's own images."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RixsMeasurement:
+        if self.window is not None and not self.window[0] < self.window[1]:
+            raise ValueError("window must give the lower energy first")
+        return self
+
+    def calibrations(self) -> dict[str, Calibration]:
+        """Return the saved calibrations that were named.
+
+        Raises
+        ------
+        CalibrationError
+            A file cannot be read, or holds another calibration.
+        """
+        named = {name: getattr(self, name) for name in ("emission", "excitation", "curvature", "gain")}
+        return load_calibrations(named)
+
+
+def load_calibrations(files: dict[str, Path | None]) -> dict[str, Calibration]:
+    """Read saved calibrations by their role in `rixs.reduce`; None is left out.
+
+    Raises
+    ------
+    CalibrationError
+        A file cannot be read, or holds another calibration than its role asks for.
+    """
+    from beamline.errors import CalibrationError
+    from calibration.curvature import Curvature
+    from calibration.emission import EmissionAxis
+    from calibration.excitation import Shift
+    from calibration.gain import Gain
+    from calibration.records import load_record
+
+    kinds = {"emission": EmissionAxis, "excitation": Shift, "curvature": Curvature, "gain": Gain}
+    loaded = {}
+    for role, file in files.items():
+        if file is None:
+            continue
+        record = load_record(file)
+        if not isinstance(record, kinds[role]):
+            raise CalibrationError(file, f"is a {type(record).__name__}, not a {kinds[role].__name__}")
+        loaded[role] = record
+    return loaded
+
+
+def recipe(name: str, measurement: RixsMeasurement, folder: Path) -> Recipe:
+    """Return the recipe of a measurement: read the scans, put their images together, reduce, integrate.
+
+    The calibrations made from the scan itself need all of its images, so that all steps are over the whole.
+
+    Raises
+    ------
+    CalibrationError
+        A calibration cannot be read.
+    ConfigError
+        `files` matches nothing.
+    """
+    from rixs.chain import reduce
+
+    return Recipe(
+        name=name,
+        files=tuple(find_files(measurement.files, folder)),
+        gather=concatenate,
+        then=(
+            Step(reduce, measurement.calibrations()),
+            Step(with_window, {"limits": measurement.window}),
+        ),
+    )
+
+
+def with_window(rmap: xr.Dataset, limits: tuple[float, float] | None) -> xr.DataTree:
+    """Return the tree of a result: the leaves ``map`` and, where `limits` (eV) are given, ``window``.
+
+    Raises
+    ------
+    ConfigError
+        The window is not within the map.
+    """
+    import xarray as xr
+
+    from rixs.cuts import window
+
+    leaves: dict[str, Any] = {"map": rmap}
+    if limits is not None:
+        leaves["window"] = window(rmap, *limits)
+    return xr.DataTree.from_dict(leaves)

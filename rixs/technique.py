@@ -1,0 +1,15 @@
+"""What mRIXS contributes to the common ground; nothing heavy is loaded here."""
+
+from __future__ import annotations
+
+from beamline.techniques import Technique
+
+TECHNIQUE = Technique(
+    name="rixs",
+    title="mRIXS",
+    measurement="rixs.measurement:RixsMeasurement",
+    recipe="rixs.measurement:recipe",
+    template="rixs.measurement:TEMPLATE",
+    figures={"rixs.map": "rixs.figures:overview", "rixs.cut": "rixs.figures:cut"},
+    commands={"rixs": "rixs.cli:rixs", "window": "rixs.cli:window"},
+)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from beamline.errors import CalibrationError
+from calibration import emission
+from calibration.excitation import Shift
+from calibration.records import load_record
+
+PIXEL = np.arange(200)
+
+
+def spectra(
+    energies: np.ndarray, position: np.ndarray, seed: int = 0, photons: float = 2000.0, fixed: bool = True
+) -> xr.Dataset:
+    """Elastic lines at `position`, above a fluorescence line that does not move."""
+    rng = np.random.default_rng(seed)
+    line = np.exp(-0.5 * ((PIXEL - position[:, None]) / 1.5) ** 2) / (1.5 * np.sqrt(2 * np.pi))
+    still = np.exp(-0.5 * ((PIXEL - 50) / 3) ** 2) * 300 * fixed
+    intensity = rng.poisson(photons * line + still + 5.0).astype(float)
+    return xr.Dataset(
+        {
+            "intensity": (("frame", "pixel"), intensity, {"units": "ADU"}),
+            "intensity_errors": (("frame", "pixel"), np.sqrt(np.maximum(intensity, 1))),
+        },
+        coords={"pixel": PIXEL, "excitation_energy": ("frame", energies)},
+    )
+
+
+ENERGIES = np.linspace(527.0, 533.0, 13)
+"""At 0.1 eV/px and 526 eV at pixel 90: from px 100 to 160."""
+
+
+def test_the_dispersion_is_found_beside_a_line_that_stays() -> None:
+    axis = emission.calibrate(spectra(ENERGIES, (ENERGIES - 526) / 0.1 + 90))
+    assert len(axis.energies) == 13
+    assert axis.energy(130.0) == pytest.approx(530.0, abs=0.01)
+    assert axis.dispersion(130.0) == pytest.approx(0.1, rel=0.01)
+
+
+def test_an_axis_may_fall_with_the_pixel() -> None:
+    axis = emission.calibrate(spectra(ENERGIES, 160 - (ENERGIES - 527) / 0.1))
+    assert axis.dispersion(130.0) == pytest.approx(-0.1, rel=0.01)
+
+
+def test_the_errors_of_the_axis_are_its_scatter() -> None:
+    pixels = np.array([60.0, 100.0, 130.0, 160.0])
+    center = 130.0
+    # Linear in wavelength, as optics has it.
+    position = center + (1 - 530 / ENERGIES) * 530 / 0.1
+    truth = 530 / (1 - (pixels - center) * 0.1 / 530)
+    pulls = []
+    for seed in range(60):
+        axis = emission.calibrate(spectra(ENERGIES, position, seed, fixed=False))
+        pulls.append((axis.energy(pixels) - truth) / axis.energy_errors(pixels))
+    mean, scatter = np.mean(pulls, axis=0), np.std(pulls, axis=0)
+    assert (np.abs(mean) < 3 / np.sqrt(60)).all()
+    assert (scatter[1:] > 0.7).all()
+    # Far from the lines the uncertainty of the optics, which does not scatter, adds to the error.
+    assert (scatter < 1.25).all()
+
+
+def test_the_error_grows_where_there_are_no_lines() -> None:
+    axis = emission.calibrate(spectra(ENERGIES[:5], (ENERGIES[:5] - 526) / 0.1 + 90))
+    assert axis.energy_errors(20.0) > 10 * axis.energy_errors(110.0)
+
+
+def test_a_straight_axis_lies_within_the_error_that_optics_leaves() -> None:
+    axis = emission.calibrate(spectra(ENERGIES[:5], (ENERGIES[:5] - 526) / 0.1 + 90, fixed=False))
+    assert abs(axis.energy(40.0) - (526 - 5)) < 3 * axis.energy_errors(40.0)
+
+
+def test_enough_lines_overrule_the_optics() -> None:
+    energies = np.linspace(524.0, 533.0, 40)
+    true = spectra(energies, (energies - 526) / 0.05 + 50, photons=2e5, fixed=False)
+    axis = emission.calibrate(true)
+    optics = axis.coefficients[1] ** 2 / axis.coefficients[0]
+    assert abs(axis.coefficients[2]) < 0.5 * optics
+
+
+def test_a_line_that_resonant_emission_draws_away_is_given_up() -> None:
+    position = (ENERGIES - 526) / 0.1 + 90
+    position[5:] = position[5] + 0.3 * (position[5:] - position[5])
+    data = spectra(ENERGIES, position)
+    data["intensity"][5:] *= 4
+    axis = emission.calibrate(data)
+    assert len(axis.energies) == 6
+    assert axis.dispersion(110.0) == pytest.approx(0.1, rel=0.02)
+
+
+def test_the_shift_of_the_excitation_goes_into_the_axis() -> None:
+    data = spectra(ENERGIES, (ENERGIES - 526) / 0.1 + 90)
+    shifted = emission.calibrate(data, Shift(value=0.36, error=0.01, reference=531.0, position=530.64))
+    assert shifted.energy(130.0) - emission.calibrate(data).energy(130.0) == pytest.approx(0.36, abs=1e-3)
+    assert shifted.excitation_shift == 0.36
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_two_points_make_no_axis(count: int) -> None:
+    with pytest.raises(CalibrationError, match="emission axis"):
+        emission.calibrate(spectra(ENERGIES[:count], (ENERGIES[:count] - 526) / 0.1 + 90))
+
+
+def test_fluorescence_alone_makes_no_axis() -> None:
+    with pytest.raises(CalibrationError, match="no elastic line"):
+        emission.calibrate(spectra(ENERGIES, (ENERGIES - 526) / 0.1 + 90, photons=0.0))
+
+
+def test_the_record_comes_back_from_its_file(tmp_path: Path) -> None:
+    axis = emission.calibrate(spectra(ENERGIES, (ENERGIES - 526) / 0.1 + 90))
+    axis.save(tmp_path / "emission.json")
+    assert load_record(tmp_path / "emission.json") == axis
+    assert replace(axis, center=0.0).id != axis.id

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from pydantic import ValidationError
+
+import beamline
+import rixs
+from beamline.errors import CalibrationError, ConfigError
+from calibration.gain import Gain
+from rixs import simulate
+from rixs.cli import rixs as rixs_command
+from rixs.cli import window as window_command
+from rixs.measurement import RixsMeasurement, load_calibrations, recipe, with_window
+from tests import irixs
+
+
+@pytest.fixture(scope="module")
+def beamtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated scan on disk, in two parts, as a beamline writes them."""
+    folder = tmp_path_factory.mktemp("beamtime")
+    instrument = simulate.Spectrograph(clipped=True)
+    scan = simulate.scan(seed=1, spectrograph=instrument)
+    stack = scan.counts.values.astype(np.uint16)
+    table = irixs.rows(stack)
+    for row, energy, i0 in zip(table, scan.excitation_energy.values, scan.i0.values, strict=True):
+        row["BL 8 Energy"], row["Izero"] = f"{energy:.8f}", f"{i0:.1f}"
+    for name, part in (("CCD Scan 1", slice(0, 10)), ("CCD Scan 2", slice(10, None))):
+        irixs.write_images(folder / name, table[part], stack[part])
+        irixs.write_table(folder / name, table[part])
+    (folder / "beamtime.toml").write_text(
+        '[beamtime]\nname = "test"\ntimezone = "America/Los_Angeles"\n\n'
+        '[rixs.sample]\nfiles = ["CCD Scan */*-AI.txt"]\nwindow = [530.6, 531.8]\n'
+    )
+    return folder
+
+
+def test_several_scans_make_one_map_and_its_window(beamtime: Path) -> None:
+    report = beamline.process(beamtime / "beamtime.toml")
+    assert not report.failed
+    tree = beamline.open(beamtime / "processed" / "results.nc")
+    assert isinstance(tree, xr.DataTree)
+    assert tree["rixs/sample/map"].attrs["kind"] == "rixs.map"
+    assert tree["rixs/sample/map"].sizes["excitation_energy"] == 16
+    assert tree["rixs/sample/window"].attrs["kind"] == "rixs.cut"
+    assert tree["rixs/sample/window"].attrs["window_from"] == 530.6
+
+
+def test_the_command_gives_what_the_function_gives(beamtime: Path, tmp_path: Path) -> None:
+    scans = sorted(beamtime.glob("CCD Scan */*-AI.txt"))
+    rixs_command(scans, tmp_path / "map.nc")
+    expected = rixs.reduce(beamline.read(scans))
+    xr.testing.assert_equal(beamline.open(tmp_path / "map.nc"), expected)
+    window_command(tmp_path / "map.nc", 530.6, 531.8, tmp_path / "cut.nc")
+    xr.testing.assert_equal(beamline.open(tmp_path / "cut.nc"), rixs.window(expected, 530.6, 531.8))
+
+
+def test_a_cut_is_printed_as_a_table(
+    simulated_map: xr.Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beamline.save(simulated_map, tmp_path / "map.nc")
+    window_command(tmp_path / "map.nc", 530.6, 531.8)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("# emission_energy (eV)")
+    assert len(lines) == 1 + simulated_map.sizes["emission_energy"]
+
+
+def test_saved_calibrations_are_used(tmp_path: Path) -> None:
+    gain = Gain(gain=118.0, read_noise=4.0)
+    gain.save(tmp_path / "gain.json")
+    table = RixsMeasurement.model_validate(
+        {"files": ["x"], "gain": "gain.json"}, context={"folder": tmp_path}
+    )
+    assert table.calibrations() == {"gain": gain}
+
+
+def test_a_calibration_of_another_kind_is_refused(tmp_path: Path) -> None:
+    Gain(gain=118.0, read_noise=4.0).save(tmp_path / "gain.json")
+    with pytest.raises(CalibrationError, match="is a Gain, not a EmissionAxis"):
+        load_calibrations({"emission": tmp_path / "gain.json"})
+
+
+def test_a_window_upside_down_is_refused() -> None:
+    with pytest.raises(ValidationError, match="lower energy first"):
+        RixsMeasurement(files=["x"], window=(531.8, 530.6))
+
+
+def test_files_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="matches no file"):
+        recipe("rixs/sample", RixsMeasurement(files=["*-AI.txt"]), tmp_path)
+
+
+def test_without_a_window_there_is_only_the_map(simulated_map: xr.Dataset) -> None:
+    assert [leaf.path for leaf in with_window(simulated_map, None).leaves] == ["/map"]

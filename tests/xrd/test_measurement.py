@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from pydantic import ValidationError
+
+import beamline
+import xrd
+from beamline import provenance
+from beamline.errors import CalibrationError
+from beamline.store import open_result
+from calibration.geometry import Geometry
+from xrd import demo, simulate
+from xrd.cli import integrate
+from xrd.measurement import TEMPLATE, XrdMeasurement, recipe
+
+
+def measurement(folder: Path, **table: Any) -> XrdMeasurement:
+    values = {"files": ["raw/*.tif"], "geometry": "geometry.poni", "gain": 20.0, "bins": 40, **table}
+    return XrdMeasurement.model_validate_json(json.dumps(values), strict=True, context={"folder": folder})
+
+
+@pytest.fixture(scope="module")
+def folder(geometry: Geometry, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two simulated frames."""
+    path = tmp_path_factory.mktemp("frames")
+    images, truth = simulate.powder_frames(geometry, cells=[simulate.CEO2.cell] * 2, gain=20.0)
+    simulate.write_frames(path, images, geometry, truth, "")
+    return path
+
+
+def test_a_recipe_is_reading_integrating_and_putting_together(folder: Path) -> None:
+    made = recipe("xrd/ceria", measurement(folder), folder)
+    assert [file.name for file in made.files] == ["frame_00001.tif", "frame_00002.tif"]
+    parts = []
+    for file in made.files:
+        part = beamline.read(file, **made.read)
+        for step in made.each:
+            part = step(part)
+        parts.append(part)
+    assert made.gather is not None
+    whole = made.gather(parts, [file.name for file in made.files])
+    at_once = xrd.integrate(
+        beamline.read(made.files),
+        folder / "geometry.poni",
+        bins=40,
+        gain=20.0,  # type: ignore[arg-type]
+    )
+    xr.testing.assert_allclose(whole.drop_attrs(), at_once.drop_attrs())
+    steps: list[dict[str, Any]] = provenance.history(whole)  # type: ignore[arg-type]
+    assert [step["step"] for step in steps] == ["beamline.read", "xrd.integrate"]
+
+
+def test_the_table_sets_every_parameter_of_the_integration(folder: Path) -> None:
+    import inspect
+
+    parameters = measurement(folder).parameters()
+    assert {"images", *parameters} == set(inspect.signature(xrd.integrate).parameters)
+
+
+def test_no_polarisation_is_written_as_false(folder: Path) -> None:
+    assert measurement(folder, polarization=False).parameters()["polarization"] is None
+    assert measurement(folder, polarization=0.9).parameters()["polarization"] == 0.9
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"bins": 0},
+        {"bins": "3000"},
+        {"geometry": "nothing.poni"},
+        {"orientation": 5},
+        {"polarization": True},
+        {"gain": -1.0},
+        {"colour": "red"},
+    ],
+)
+def test_wrong_tables_are_refused(table: dict[str, Any], folder: Path) -> None:
+    with pytest.raises(ValidationError):
+        measurement(folder, **table)
+
+
+def test_a_geometry_of_unknown_orientation_is_refused(folder: Path) -> None:
+    text = (folder / "geometry.poni").read_text().replace(', "orientation": 3', "")
+    (folder / "old.poni").write_text(text)
+    with pytest.raises(CalibrationError, match="which way round"):
+        recipe("xrd/ceria", measurement(folder, geometry="old.poni"), folder)
+
+
+def test_the_template_is_a_table_of_this_kind(tmp_path: Path) -> None:
+    (tmp_path / "geometry.poni").touch()
+    (tmp_path / "mask.mask").touch()
+    for text in (TEMPLATE, TEMPLATE.replace("\n# ", "\n")):
+        table = tomllib.loads(text)["xrd"]["sample"]
+        XrdMeasurement.model_validate_json(json.dumps(table), strict=True, context={"folder": tmp_path})
+
+
+def test_the_command_writes_what_the_function_returns(folder: Path, tmp_path: Path) -> None:
+    files = sorted((folder / "raw").glob("*.tif"))
+    written = integrate(files, folder / "geometry.poni", tmp_path / "out.nc", bins=40, gain=20.0)
+    result: Any = open_result(written)
+    expected = xrd.integrate(
+        beamline.read(files),
+        folder / "geometry.poni",
+        bins=40,
+        gain=20.0,  # type: ignore[arg-type]
+    )
+    xr.testing.assert_allclose(result.drop_attrs(), expected.drop_attrs())
+
+
+def test_the_demonstration_finds_the_expansion_it_was_made_with(tmp_path: Path) -> None:
+    path = demo.run(tmp_path)
+    report = beamline.process(path, scheduler="serial")
+    assert not report.failed
+    patterns = open_result(f"{path.parent / 'processed' / 'results.nc'}::/xrd/ceria_heating")
+    assert isinstance(patterns, xr.Dataset)
+    truth = json.loads((tmp_path / "truth.json").read_text())
+    ring = truth["hkl"].index([2, 2, 0])
+    for frame, (a, positions) in enumerate(zip(truth["a_angstrom"], truth["two_theta_deg"], strict=True)):
+        near = patterns.isel(frame=frame).where(
+            abs(patterns["two_theta"] - positions[ring]) < 0.12, drop=True
+        )
+        base = float(near["intensity"].min())
+        weight = near["intensity"].values - base
+        position = float(np.sum(weight * near["two_theta"].values) / weight.sum())
+        found = truth["wavelength_angstrom"] / 2 / np.sin(np.radians(position) / 2) * np.sqrt(8)
+        # A centre of mass in a window is good to some 3 mdeg here.
+        assert found == pytest.approx(a, rel=1e-3)
+
+
+def test_the_demonstration_is_the_same_every_time(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        demo.run(tmp_path / name)
+    first = {p.relative_to(tmp_path / "one"): p.read_bytes() for p in (tmp_path / "one").rglob("*.*")}
+    again = {p.relative_to(tmp_path / "two"): p.read_bytes() for p in (tmp_path / "two").rglob("*.*")}
+    assert first == again
+    assert len(first) == 11
