@@ -60,7 +60,8 @@ def read(
     d_spacing
         Lattice spacing of the monochromator in angstrom, over that of the header; for files of angles.
     timezone
-        Zone of the beamline's clock ("America/Chicago"): XDI gives local times.
+        Zone of the beamline's clock ("America/Chicago"): XDI gives local times. Where the file states begin
+        and end, the middle of the scan becomes its ``time``.
 
     Raises
     ------
@@ -97,8 +98,8 @@ def read(
         ds.attrs["d_spacing"] = d_header
     if comments:
         ds.attrs["comments"] = comments
-    if timezone:
-        ds = ds.assign_coords(time=_mid_time(fields, timezone, path))
+    if timezone and (time := _mid_time(fields, timezone, path)) is not None:
+        ds = ds.assign_coords(time=time)
     return ds
 
 
@@ -152,7 +153,8 @@ def _number(text: str) -> float | None:
     return float(match[1]) if match else None
 
 
-def _mid_time(fields: dict[str, str], timezone: str, path: Path) -> np.datetime64:
+def _mid_time(fields: dict[str, str], timezone: str, path: Path) -> np.datetime64 | None:
+    """Return the middle of the scan in UTC; None where the file does not state both its ends."""
     from datetime import UTC, datetime
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -172,7 +174,7 @@ def _mid_time(fields: dict[str, str], timezone: str, path: Path) -> np.datetime6
             moment = moment.replace(tzinfo=zone) if moment.tzinfo is None else moment
             stamps.append(np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "ns"))
     if len(stamps) != 2:
-        raise DataFileError(path, "states no start and end time", "leave out timezone")
+        return None
     middle: np.datetime64 = stamps[0] + (stamps[1] - stamps[0]) // 2
     return middle
 

@@ -133,6 +133,11 @@ def test_the_middle_of_the_scan_is_its_time(tmp_path: Path) -> None:
     assert ds["time"].values == np.datetime64("2020-07-01T15:10:00")
 
 
+def test_a_scan_without_end_has_no_time(tmp_path: Path) -> None:
+    file = xdi(tmp_path, "Scan.start_time: 2020-07-01T10:00:00")
+    assert "time" not in read(file, timezone="UTC").coords
+
+
 def test_an_unknown_zone_is_refused(tmp_path: Path) -> None:
     with pytest.raises((ConfigError, DataFileError), match="not a zone"):
         read(xdi(tmp_path), timezone="Chicago/America")

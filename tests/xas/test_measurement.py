@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import beamline
+import xas
+from beamline import config
+from beamline.errors import ConfigError, DataFileError
+from xas import cli, simulate
+from xas.measurement import TEMPLATE, XasMeasurement, recipe
+from xas.technique import TECHNIQUE
+
+from .test_shells import ROCK_SALT
+
+
+def write_xdi(file: Path, ds: xr.Dataset) -> None:
+    """Write a simulated scan with its foil as a beamline would."""
+    head = ["# XDI/1.0", "# Column.1: energy eV", "# Column.2: mutrans", "# Column.3: murefer"]
+    head += ["# Element.symbol: Ni", "# Element.edge: K", "# ---", "# energy mutrans murefer"]
+    rows = zip(ds["energy"].values, ds["mu"].values, ds["mu_ref"].values, strict=True)
+    file.write_text("\n".join([*head, *(f"{e:.4f} {m:.8f} {r:.8f}" for e, m, r in rows)]) + "\n")
+
+
+@pytest.fixture
+def beamtime(tmp_path: Path) -> Path:
+    (tmp_path / "raw").mkdir()
+    for number, drift in enumerate((0.0, 1.5, -2.0)):
+        scan = simulate.scan(number, noise=5e-4, drift=drift)
+        write_xdi(tmp_path / f"raw/ni_{number}.xdi", scan)
+    (tmp_path / "oxide.cif").write_text(ROCK_SALT)
+    file = tmp_path / "beamtime.toml"
+    file.write_text(
+        '[beamtime]\nname = "made"\ntimezone = "UTC"\n\n[xas.ni]\nfiles = ["raw/ni_*.xdi"]\nkmax = 11.0\n'
+        '\n[xas.ni.fit]\ncif = "oxide.cif"\nabsorber = "Ni"\n'
+    )
+    return file
+
+
+def run(file: Path) -> xr.DataTree:
+    """Go through the steps of the recipe as a scheduler does."""
+    (measurement,) = config.load(file).measurements
+    assert isinstance(measurement.config, XasMeasurement)
+    made = recipe(measurement.place, measurement.config, file.parent)
+    parts = [beamline.read(path, **made.read) for path in made.files]
+    assert made.gather is not None
+    value = made.gather(parts, [path.name for path in made.files])
+    for step in made.then:
+        value = step(value)
+    assert isinstance(value, xr.DataTree)
+    return value
+
+
+def test_a_measurement_goes_from_files_to_distances(beamtime: Path) -> None:
+    tree = run(beamtime)
+    assert sorted(tree.children) == ["exafs", "scans"]
+    np.testing.assert_allclose(tree["scans"]["energy_shift"], [0, 1.5, -2.0], atol=0.02)
+    assert float(np.ptp(tree["scans"]["edge_energy"].values)) < 0.03
+    assert tree["exafs"]["distance"].dims == ("scan", "shell")
+
+
+def test_the_result_is_saved_and_opened(beamtime: Path, tmp_path: Path) -> None:
+    tree = run(beamtime)
+    beamline.save(tree, tmp_path / "out.nc")
+    again = beamline.open(tmp_path / "out.nc")
+    assert isinstance(again, xr.DataTree)
+    np.testing.assert_array_equal(again["exafs"]["chi_r"], tree["exafs"]["chi_r"])
+    steps = [s["step"] for s in json.loads(again["exafs"].attrs["history"])]
+    assert steps[-6:] == ["xas.align", "xas.normalize", "xas.edge", "xas.exafs", "xas.fourier", "xas.fit"]
+
+
+def test_xanes_alone_is_one_dataset(beamtime: Path) -> None:
+    text = beamtime.read_text().split("[xas.ni.fit]")[0]
+    beamtime.write_text(text + "exafs = false\n")
+    (measurement,) = config.load(beamtime).measurements
+    assert isinstance(measurement.config, XasMeasurement)
+    made = recipe(measurement.place, measurement.config, beamtime.parent)
+    assert [step.function.__name__ for step in made.then] == ["align", "normalize", "edge"]
+
+
+def test_a_fit_without_exafs_is_refused(beamtime: Path) -> None:
+    beamtime.write_text(beamtime.read_text().replace("kmax = 11.0", "exafs = false"))
+    with pytest.raises(ConfigError, match="exafs = false"):
+        config.load(beamtime)
+
+
+def test_kmin_above_kmax_is_refused(beamtime: Path) -> None:
+    beamtime.write_text(beamtime.read_text().replace("kmax = 11.0", "kmin = 11.0\nkmax = 3.0"))
+    with pytest.raises(ConfigError, match="kmin must be smaller"):
+        config.load(beamtime)
+
+
+def test_the_template_is_right(tmp_path: Path) -> None:
+    (tmp_path / "structure.cif").write_text(ROCK_SALT)
+    everything = "\n".join(line.removeprefix("# ") for line in TEMPLATE.splitlines())
+    everything = everything.replace("exafs = false", "exafs = true")
+    file = tmp_path / "beamtime.toml"
+    for text in (TEMPLATE, everything):
+        file.write_text(f'[beamtime]\nname = "x"\ntimezone = "UTC"\n\n{text}')
+        assert len(config.load(file).measurements) == 1
+
+
+def test_what_the_technique_names_exists() -> None:
+    from beamline.techniques import resolve
+
+    parts = (TECHNIQUE.measurement, TECHNIQUE.recipe, TECHNIQUE.template)
+    for target in (*parts, *TECHNIQUE.figures.values(), *TECHNIQUE.commands.values()):
+        assert resolve(target) is not None
+
+
+def test_the_commands_reduce_and_fit(beamtime: Path, tmp_path: Path) -> None:
+    files = sorted((tmp_path / "raw").iterdir())
+    out = tmp_path / "out.nc"
+    reduced = cli.reduce(files, out, kmax=11.0)
+    assert reduced["scans"] == ["ni_0", "ni_1", "ni_2"]
+    assert json.dumps(reduced)
+    fitted = cli.fit(out, tmp_path / "oxide.cif", "Ni")
+    assert fitted["shells"] == ["O1", "Ni1"]
+    assert json.dumps(fitted)
+    assert "distance" in beamline.open(out)["exafs"]
+
+
+def test_a_result_without_exafs_is_not_fitted(beamtime: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.nc"
+    cli.reduce(sorted((tmp_path / "raw").iterdir()), out, exafs=False)
+    with pytest.raises(DataFileError, match="holds no EXAFS"):
+        cli.fit(out, tmp_path / "oxide.cif", "Ni")
+
+
+def test_public_names_are_there() -> None:
+    for name in xas.__all__:
+        assert getattr(xas, name) is not None
+
+
+def test_a_beamtime_is_processed(beamtime: Path, tmp_path: Path) -> None:
+    report = beamline.process(beamtime)
+    assert not report.failed
+    (result,) = tmp_path.glob("processed/*.nc")
+    opened = beamline.open(result)
+    assert opened["xas/ni/exafs"]["distance"].sizes == {"scan": 3, "shell": 2}
