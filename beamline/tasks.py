@@ -7,7 +7,6 @@ those of the chunks.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -135,21 +134,15 @@ def load_shard(shard: Path) -> xr.Dataset | xr.DataTree:
 
 
 def _read(recipe: Recipe, task: Task) -> Any:
-    """Read a chunk; where its clock states no zone, in the time zone of the beamtime.
-
-    Given a zone, a reader insists on finding a clock and the moment it stands for. So the file is read
-    without, and once more if that gives local times; where these cannot be made times, they stay local.
-    """
+    """Read a chunk; a clock that states no zone is in the time zone of the beamtime."""
     from beamline.readers.registry import read
 
     options = dict(recipe.read)
     if task.entry.frames is not None:
         options["frames"] = task.entry.frames
-    data = read(task.path, **options)
-    if task.timezone and "timezone" not in options and "local_time" in data.coords:
-        with contextlib.suppress(DataFileError):
-            return read(task.path, **options, timezone=task.timezone)
-    return data
+    if task.timezone:
+        options.setdefault("timezone", task.timezone)
+    return read(task.path, **options)
 
 
 def _hashes_read(data: xr.Dataset | xr.DataTree) -> set[str]:

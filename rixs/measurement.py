@@ -98,7 +98,8 @@ def load_calibrations(files: dict[str, Path | None]) -> dict[str, Calibration]:
 def recipe(name: str, measurement: RixsMeasurement, folder: Path) -> Recipe:
     """Return the recipe of a measurement: read the scans, put their images together, reduce, integrate.
 
-    The calibrations made from the scan itself need all of its images, so that all steps are over the whole.
+    The calibrations made from the scan itself need all of its images. So the one scan of a measurement is one
+    chunk; of several, the images are put together first.
 
     Raises
     ------
@@ -109,15 +110,14 @@ def recipe(name: str, measurement: RixsMeasurement, folder: Path) -> Recipe:
     """
     from rixs.chain import reduce
 
-    return Recipe(
-        name=name,
-        files=tuple(find_files(measurement.files, folder)),
-        gather=concatenate,
-        then=(
-            Step(reduce, measurement.calibrations()),
-            Step(with_window, {"limits": measurement.window}),
-        ),
+    files = tuple(find_files(measurement.files, folder))
+    steps = (
+        Step(reduce, measurement.calibrations()),
+        Step(with_window, {"limits": measurement.window}),
     )
+    if len(files) == 1:
+        return Recipe(name=name, files=files, each=steps)
+    return Recipe(name=name, files=files, gather=concatenate, then=steps)
 
 
 def with_window(rmap: xr.Dataset, limits: tuple[float, float] | None) -> xr.DataTree:

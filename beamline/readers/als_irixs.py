@@ -28,13 +28,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
 from beamline.errors import ConfigError, DataFileError
 from beamline.readers import tiff
 from beamline.readers.registry import Format
+from beamline.readers.stamps import zone_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -312,10 +312,7 @@ def _day(scan: Scan, path: Path, date: str | None) -> tuple[dt.date | None, str]
 def _utc(
     elapsed: np.ndarray[Any, Any], day: dt.date, first: str, timezone: str
 ) -> np.ndarray[Any, np.dtype[np.datetime64]]:
-    try:
-        zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ConfigError(f"timezone {timezone!r}", "does not exist", "for example Europe/Paris") from error
+    zone = zone_of(timezone)
     start = dt.datetime.combine(day, dt.time.fromisoformat(first))
     stamps = [(start + dt.timedelta(seconds=float(s))).replace(tzinfo=zone) for s in elapsed]
     return np.array([np.datetime64(round(stamp.timestamp()), "s") for stamp in stamps]).astype(

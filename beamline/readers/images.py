@@ -7,7 +7,8 @@ the type of the file, so that a geometry determined elsewhere for the same file 
 Clocks. Most detectors write local time and do not say of which zone, and a stamp may stand for the start or
 the end of the exposure. A stamp becomes ``time`` (UTC, mid-exposure) only if both are known, from the file or
 from the options ``timezone`` and ``stamp``; else it is kept, as it is written, as ``local_time`` (no zone) or
-``timestamp`` (UTC, but which moment of the exposure is not stated).
+``timestamp`` (UTC, but which moment of the exposure is not stated). A time zone says where the beamline is,
+so it may be given for files that have no clock or state their own zone; it makes no difference to them.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from beamline.errors import ConfigError, DataFileError
 from beamline.readers import sidecars
+from beamline.readers.stamps import zone_of
 
 if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
+    from datetime import tzinfo
 
     import numpy as np
     import xarray as xr
@@ -88,7 +90,7 @@ def dataset(
     headers
         One per frame.
     timezone
-        Zone of a clock that states none, such as ``"America/Chicago"``.
+        Zone of a clock that states none, such as ``"America/Chicago"``; without effect on other files.
     stamp
         What the clock's stamp stands for: ``"start"``, ``"middle"`` or ``"end"`` of the exposure. Where the
         format says so itself, it need not be given.
@@ -98,7 +100,8 @@ def dataset(
     ConfigError
         The zone or the moment does not exist.
     DataFileError
-        The options ask for ``time`` and it cannot be known.
+        `stamp` asks for ``time`` and it cannot be known, or the clock shows an hour that summer time makes
+        ambiguous.
     """
     import xarray as xr
 
@@ -226,13 +229,11 @@ def _clock(
         raise ConfigError(
             f"stamp={stamp!r}", "is not a moment of an exposure", f"one of {', '.join(MOMENTS)}"
         )
-    zone = _zone(timezone) if timezone is not None else None
+    zone = zone_of(timezone) if timezone is not None else None
     stamps = [h.stamp for h in headers if h.stamp is not None]
     if len(stamps) < len(headers):
-        if zone is not None or stamp is not None:
-            raise DataFileError(
-                path, "has no clock that a zone could be given to", "leave timezone and stamp out"
-            )
+        if stamp is not None:
+            raise DataFileError(path, "has no clock", "leave stamp out")
         return {}
     aware = [_in_zone(path, s, zone) for s in stamps]
     if any(s.tzinfo is None for s in aware):
@@ -249,7 +250,7 @@ def _clock(
     utc = [s.astimezone(UTC).replace(tzinfo=None) for s in aware]
     shifts = [_to_middle(h, stamp) for h in headers]
     if any(shift is None for shift in shifts):
-        if zone is not None or stamp is not None:
+        if stamp is not None:
             raise DataFileError(
                 path,
                 "states no exposure time to get from its stamp to mid-exposure"
@@ -275,16 +276,7 @@ def _to_middle(header: Header, stamp: str | None) -> timedelta | None:
     return timedelta(seconds=MOMENTS[moment] * header.exposure)
 
 
-def _zone(name: str) -> ZoneInfo:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ConfigError(f"timezone={name!r}", "is not a time zone", 'such as "America/Chicago"') from error
-
-
-def _in_zone(path: Path, stamp: datetime, zone: ZoneInfo | None) -> datetime:
+def _in_zone(path: Path, stamp: datetime, zone: tzinfo | None) -> datetime:
     """Give a naive stamp its zone; the hour that summer time repeats or skips cannot be told."""
     if stamp.tzinfo is not None or zone is None:
         return stamp
@@ -292,7 +284,7 @@ def _in_zone(path: Path, stamp: datetime, zone: ZoneInfo | None) -> datetime:
     if first != second:
         raise DataFileError(
             path,
-            f"its clock shows {stamp}, which the change of summer time in {zone.key} makes ambiguous",
-            'give the offset instead, such as timezone="Etc/GMT+6" for UTC-6',
+            f"its clock shows {stamp}, which the change of summer time in {zone} makes ambiguous",
+            'give the offset instead, such as timezone="-06:00"',
         )
     return stamp.replace(tzinfo=zone)

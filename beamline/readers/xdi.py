@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamline.errors import ConfigError, DataFileError
+from beamline.errors import DataFileError
 from beamline.readers import absorption
 from beamline.readers.registry import Format
+from beamline.readers.stamps import zone_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -156,14 +157,8 @@ def _number(text: str) -> float | None:
 def _mid_time(fields: dict[str, str], timezone: str, path: Path) -> np.datetime64 | None:
     """Return the middle of the scan in UTC; None where the file does not state both its ends."""
     from datetime import UTC, datetime
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-    try:
-        zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ConfigError(
-            "timezone", f"{timezone!r} is not a zone", 'for example "America/Chicago"'
-        ) from error
+    zone = zone_of(timezone)
     stamps = []
     for key in ("scan.start_time", "scan.end_time"):
         if key in fields:

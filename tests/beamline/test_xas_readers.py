@@ -139,7 +139,7 @@ def test_a_scan_without_end_has_no_time(tmp_path: Path) -> None:
 
 
 def test_an_unknown_zone_is_refused(tmp_path: Path) -> None:
-    with pytest.raises((ConfigError, DataFileError), match="not a zone"):
+    with pytest.raises((ConfigError, DataFileError), match="not a time zone"):
         read(xdi(tmp_path), timezone="Chicago/America")
 
 

@@ -88,8 +88,9 @@ def test_no_sidecar_no_companion(tmp_path: Path) -> None:
 def test_local_time_needs_a_zone_and_a_moment(tmp_path: Path) -> None:
     path = image(tmp_path, date="2024:07:01 12:00:00")
     assert beamline.read(path).local_time.values[0] == np.datetime64("2024-07-01T12:00:00")
-    with pytest.raises(DataFileError, match="start or the end"):
-        beamline.read(path, timezone="Europe/Paris")
+    ds = beamline.read(path, timezone="Europe/Paris")
+    assert ds.timestamp.values[0] == np.datetime64("2024-07-01T10:00:00")
+    assert "time" not in ds.coords
     with pytest.raises(DataFileError, match="zone of its clock"):
         beamline.read(path, stamp="middle")
     with pytest.raises(DataFileError, match="no exposure time"):
@@ -113,9 +114,11 @@ def test_options_that_do_not_exist(tmp_path: Path, option: str, value: str) -> N
         beamline.read(image(tmp_path, date="2024:07:01 12:00:00"), **{option: value})
 
 
-def test_a_zone_for_a_file_without_a_clock_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_clock_has_no_time(tmp_path: Path) -> None:
+    coords = set(beamline.read(image(tmp_path), timezone="UTC").coords)
+    assert coords.isdisjoint({"time", "timestamp", "local_time"})
     with pytest.raises(DataFileError, match="no clock"):
-        beamline.read(image(tmp_path), timezone="Europe/Paris")
+        beamline.read(image(tmp_path), stamp="start")
 
 
 def test_an_unknown_option_is_a_configuration_error(tmp_path: Path) -> None:

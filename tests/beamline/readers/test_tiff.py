@@ -148,8 +148,7 @@ def test_epics_stamp_is_utc_and_its_moment_is_asked_for(tmp_path: Path) -> None:
     assert ds.timestamp.values[0] == np.datetime64("1990-01-02T00:00:00.250")
     ds = beamline.read(path, stamp="end")
     assert ds.time.values[0] == np.datetime64("1990-01-02T00:00:00")
-    with pytest.raises(DataFileError, match="start or the end"):
-        beamline.read(path, timezone="Europe/Paris")
+    assert beamline.read(path, timezone="Europe/Paris").timestamp.equals(beamline.read(path).timestamp)
 
 
 def test_marccd_header(tmp_path: Path) -> None:
