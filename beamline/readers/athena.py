@@ -242,12 +242,22 @@ def _reference_id(record: dict[str, Any]) -> str:
 
 
 def _is_reference(record: dict[str, Any], records: list[dict[str, Any]]) -> bool:
-    """Of two groups tied to each other the reference is the one Athena marked, or labelled "Ref"."""
+    """Tell which of two groups tied to each other is the foil.
+
+    It is the one Athena marked, or labelled "Ref"; where neither is, the later one, as Athena reads them.
+    """
+    partner = next((r for r in records if r["id"] == _reference_id(record)), None)
+    if _is_marked(record):
+        return True
+    if partner is None or _reference_id(partner) != record["id"] or _is_marked(partner):
+        return False
+    return records.index(record) > records.index(partner)
+
+
+def _is_marked(record: dict[str, Any]) -> bool:
     if str(record["args"].get("is_ref", "0")) not in ("", "0", "0.0", "None"):
         return True
-    return record["label"].lower().startswith("ref ") and any(
-        r["id"] == _reference_id(record) for r in records
-    )
+    return record["label"].lower().startswith("ref ") and _reference_id(record) != ""
 
 
 def _scan(

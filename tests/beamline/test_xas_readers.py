@@ -239,6 +239,18 @@ def test_the_reference_of_a_group_is_no_scan(tmp_path: Path) -> None:
     np.testing.assert_allclose(tree["scan"]["mu_ref"], MU + 1)
 
 
+def test_of_two_tied_groups_without_a_mark_the_later_is_the_reference(tmp_path: Path) -> None:
+    tree = beamline.read(
+        project(
+            tmp_path,
+            ("aaaa", {"label": "scan", "referencegroup": "bbbb"}, {"x": ENERGY, "y": MU}),
+            ("bbbb", {"label": "foil", "referencegroup": "aaaa"}, {"x": ENERGY, "y": MU + 1}),
+        )
+    )
+    assert [leaf.name for leaf in tree.leaves] == ["scan"]
+    np.testing.assert_allclose(tree["scan"]["mu_ref"], MU + 1)
+
+
 def test_groups_can_be_chosen(tmp_path: Path) -> None:
     arrays = {"x": ENERGY, "y": MU}
     file = project(tmp_path, ("aaaa", {"label": "one"}, arrays), ("bbbb", {"label": "two"}, arrays))
