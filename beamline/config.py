@@ -38,6 +38,9 @@ from beamline.globs import find_files as find_files
 
 M = TypeVar("M", bound=BaseModel)
 
+CHANNELS = "channels"
+"""The tables whose values the frames of measurements can be given."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """Names of measurements: they become groups and folders."""
 
@@ -48,8 +51,8 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class MeasurementConfig(Table):
-    """What every measurement states; techniques extend it."""
+class FilesTable(Table):
+    """A table that names raw files."""
 
     files: list[str] = Field(
         min_length=1,
@@ -58,6 +61,16 @@ class MeasurementConfig(Table):
     )
     exclude: list[str] = Field(
         default=[], description="Files (names or globs) to leave out although `files` matches them."
+    )
+
+
+class MeasurementConfig(FilesTable):
+    """What every measurement states; techniques extend it."""
+
+    channels: list[str] = Field(
+        default=[],
+        description="Names of [channels.<name>] tables: every frame gets what these channels were while it "
+        "was exposed.",
     )
 
 
@@ -110,7 +123,7 @@ class Measurement:
 
     technique: str
     name: str
-    config: MeasurementConfig
+    config: FilesTable
 
     @property
     def place(self) -> str:
@@ -150,6 +163,12 @@ class Beamtime:
         """The folder names in the file are relative to."""
         return self.path.parent
 
+    def sources(self, measurement: Measurement) -> list[Measurement]:
+        """Return the tables of the channels that are joined to a measurement."""
+        wanted = getattr(measurement.config, CHANNELS, [])
+        known = {m.name: m for m in self.measurements if m.technique == CHANNELS}
+        return [known[name] for name in wanted]
+
     def files(self, measurement: Measurement, known: bool = False) -> list[Path]:
         """Return the raw files of a measurement, without what it excludes and without our own results.
 
@@ -186,6 +205,7 @@ def load(path: str | os.PathLike[str]) -> Beamtime:
     problems: list[str] = []
     table = _validated(BeamtimeTable, data.get("beamtime"), "beamtime", {}, problems)
     measurements = tuple(_measurements(path.parent, data, problems))
+    problems.extend(_unknown_channels(data, measurements))
     if problems:
         raise ConfigError(path, "; ".join(problems))
     assert table is not None  # noqa: S101 - a table that is None left a problem
@@ -303,6 +323,17 @@ def _measurements(folder: Path, data: Mapping[str, Any], problems: list[str]) ->
                 config = _validated(model, table, key, {"folder": folder}, problems)
                 if config is not None:
                     yield Measurement(name, measurement, config)
+
+
+def _unknown_channels(data: Mapping[str, Any], measurements: Sequence[Measurement]) -> Iterator[str]:
+    """Say which channels are asked for and have no table."""
+    tables = data.get(CHANNELS)
+    known = list(tables) if isinstance(tables, dict) else []
+    for measurement in measurements:
+        for name in getattr(measurement.config, CHANNELS, []):
+            if name not in known:
+                hint = _meant(name, known) or f" (there is no table [{CHANNELS}.<name>])"
+                yield f"{measurement.key}.{CHANNELS}: {name!r} is not a table of channels{hint}"
 
 
 def _validated(

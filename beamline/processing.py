@@ -33,13 +33,15 @@ from beamline.config import Beamtime, Measurement
 from beamline.errors import ConfigError, DataFileError, RedoxlightError
 from beamline.inventory import Inventory, settled, stat
 from beamline.journal import FAILED, Entry, Journal
-from beamline.recipe import Recipe, Scheduler
+from beamline.recipe import Recipe, Scheduler, Step
 from beamline.recipe import scheduler as scheduler_of
 from beamline.report import Counts, Quiet, Report, Reporter
 from beamline.work import Run, Work
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from beamline.channels_config import Source
 
 RESULTS = "results.nc"
 
@@ -124,9 +126,25 @@ def _recipe(beamtime: Beamtime, measurement: Measurement, files: Sequence[Path])
     make = resolve(techniques.techniques()[measurement.technique].recipe)
     made = make(measurement.place, measurement.config.model_copy(update=found), beamtime.folder)
     recipe: Recipe = replace(made, name=measurement.place)
+    sources = beamtime.sources(measurement)
+    if sources:
+        from beamline.channels_config import join_sources
+
+        joined = Step(join_sources, {"sources": [_source(beamtime, source) for source in sources]})
+        recipe = replace(recipe, then=(*recipe.then, joined))
     if recipe.gather is None and len(recipe.files) > 1:
         raise ConfigError(f"{measurement.key}.files", f"matches {len(recipe.files)} files", "name one")
     return recipe
+
+
+def _source(beamtime: Beamtime, measurement: Measurement) -> Source:
+    """Return a table of channels as the step that joins it names it."""
+    from beamline.channels_config import ChannelSource, Source
+
+    table = measurement.config
+    assert isinstance(table, ChannelSource)  # noqa: S101 - [channels.<name>] is nothing else
+    options = {"timezone": beamtime.timezone, **table.options()}
+    return Source(tuple(beamtime.files(measurement)), options, table.to_clock(), table.tolerance)
 
 
 def _said(measurement: Measurement, error: ConfigError) -> str:
@@ -179,16 +197,18 @@ def _state(work: Work, run: Run) -> str:
     It knows files by their stat, and needs neither the technique nor what the technique loads. The stat
     of a folder changes when a file comes into it: that is how a new companion of a raw file is noticed.
     """
-    table = work.measurement.config.model_dump(mode="json")
+    sources = run.beamtime.sources(work.measurement)
+    tables = [m.config.model_dump(mode="json") for m in (work.measurement, *sources)]
+    channels = [file for source in sources for file in run.beamtime.files(source, known=True)]
     companions = [run.path(f["name"]) for e in run.book.of(work.place) for f in e.files[1:]]
-    files = [*work.files, *companions]
-    named = (run.beamtime.folder / text for text in _texts(table))
+    files = [*work.files, *companions, *channels]
+    named = (run.beamtime.folder / text for text in _texts(tables))
     watched = {*files, *(file.parent for file in files), *(path for path in named if path.is_file())}
     stats = {run.name(path): stat(path) for path in sorted(watched)}
     if not all(settled(found) for found in stats.values()):
         return ""
     files_in_order = [run.name(file) for file in work.files]
-    return provenance.digest([__version__, run.beamtime.timezone, table, files_in_order, stats])
+    return provenance.digest([__version__, run.beamtime.timezone, tables, files_in_order, stats])
 
 
 def _is_done(states: Mapping[str, str], run: Run) -> bool:

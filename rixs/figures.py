@@ -20,9 +20,12 @@ WINDOW = (530.6, 531.8)
 BELOW = 13.0
 """Emission this far (eV) below the lowest excitation energy is drawn; there is none of interest beyond."""
 
+ABOVE = 2.0
+"""Emission this far (eV) above the highest excitation energy is drawn: the elastic line has a width."""
+
 
 def overview(rmap: xr.Dataset) -> Figure:
-    """Draw a map, with the cut through `WINDOW` beside it where the map covers it.
+    """Draw a map, with its window marked and the cut beside it where it has one, or covers `WINDOW`.
 
     Parameters
     ----------
@@ -30,8 +33,11 @@ def overview(rmap: xr.Dataset) -> Figure:
         Dataset of kind ``rixs.map``.
     """
     energy = rmap["excitation_energy"].values
-    if energy[0] <= WINDOW[0] and WINDOW[1] <= energy[-1]:
-        return map_and_window(rmap, *WINDOW)
+    lo, hi = (
+        rmap.attrs.get(f"window_{end}", limit) for end, limit in zip(("from", "to"), WINDOW, strict=True)
+    )
+    if energy[0] <= lo and hi <= energy[-1]:
+        return map_and_window(rmap, lo, hi)
     with plotting.style():
         figure, axes = plotting.new_figure(height=0.8 * plotting.ONE_COLUMN)
         _draw_map(figure, axes, rmap)
@@ -79,10 +85,10 @@ def cut(ds: xr.Dataset) -> Figure:
         Dataset of kind ``rixs.cut``.
     """
     energy = ds["emission_energy"].values
-    first = ds.attrs.get("window_from", energy[-1])
+    first, last = ds.attrs.get("window_from", energy[-1]), ds.attrs.get("window_to", energy[-1])
     with plotting.style():
         figure, axes = plotting.new_figure()
-        _draw_cut(axes, ds, (max(energy[0], first - BELOW), min(energy[-1], first + BELOW / 4)))
+        _draw_cut(axes, ds, (max(energy[0], first - BELOW), min(energy[-1], last + ABOVE)))
     return figure
 
 
@@ -93,7 +99,7 @@ def _draw_map(figure: Figure, axes: Axes, rmap: xr.Dataset) -> None:
     inside = (emission >= shown[0]) & (emission <= shown[1])
     values = rmap["intensity"].values[:, inside]
     # The elastic line may be far above all else: a percentile keeps the bands visible.
-    highest = float(np.nanpercentile(values, 99.5))
+    highest = float(np.nanpercentile(values, 99.9))
     image = axes.pcolormesh(
         emission[inside], excitation, values, shading="nearest", vmin=0.0, vmax=highest, rasterized=True
     )
@@ -132,7 +138,7 @@ def _draw_cut(axes: Axes, ds: xr.Dataset, shown: tuple[float, float]) -> None:
 
 def _emission_range(rmap: xr.Dataset) -> tuple[float, float]:
     emission, excitation = rmap["emission_energy"].values, rmap["excitation_energy"].values
-    return max(emission[0], excitation[0] - BELOW), min(emission[-1], excitation[-1] + 1.0)
+    return max(emission[0], excitation[0] - BELOW), min(emission[-1], excitation[-1] + ABOVE)
 
 
 def _outer(axis: Any) -> tuple[float, float]:

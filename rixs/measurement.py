@@ -135,4 +135,5 @@ def with_window(rmap: xr.Dataset, limits: tuple[float, float] | None) -> xr.Data
     leaves: dict[str, Any] = {"map": rmap}
     if limits is not None:
         leaves["window"] = window(rmap, *limits)
+        leaves["map"] = rmap.assign_attrs(window_from=limits[0], window_to=limits[1])
     return xr.DataTree.from_dict(leaves)

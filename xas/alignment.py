@@ -255,10 +255,9 @@ def _same_edge(parts: list[xr.Dataset]) -> None:
 
 
 def _times(parts: list[xr.Dataset]) -> dict[str, Any]:
-    if not all("time" in ds.coords for ds in parts):
-        return {}
-    times = np.array([ds["time"].values for ds in parts], dtype="datetime64[ns]")
-    return {"time": ("scan", times)}
+    """Return when the scans were taken and how long they took, where all of them say so."""
+    stated = [name for name in ("time", "exposure") if all(name in ds.coords for ds in parts)]
+    return {name: ("scan", np.array([ds[name].values for ds in parts])) for name in stated}
 
 
 def _common_attributes(parts: list[xr.Dataset]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def edge_stack(ds: xr.Dataset) -> Figure:
         for axes in (top, bottom):
             _open(axes)
         top.set_ylabel("normalised absorption")
-        bottom.set_ylabel("derivative (1/eV)")
+        bottom.set_ylabel("derivative (eV⁻¹)")
         bottom.set_xlabel(plotting.axis_label(series["energy"]))
         top.set_xlim(energy[near][0], energy[near][-1])
         top.set_ylim(-0.05, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -33,10 +33,11 @@ def overview(ds: xr.Dataset) -> Figure:
 
 
 def waterfall(ds: xr.Dataset) -> Figure:
-    """Draw the square root of the intensity against 2θ, frame above frame.
+    """Draw the square root of the intensity against 2θ, frame above frame, beside a joined channel.
 
     On this scale the noise of counts is equally high everywhere, so that weak peaks are seen beside strong
-    ones. Of more than `MOST_LINES` frames every n-th is drawn.
+    ones. Of more than `MOST_LINES` frames every n-th is drawn. The channel is the voltage, else the
+    temperature.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def waterfall(ds: xr.Dataset) -> Figure:
     step = 0.2 * float(highest - lowest) if len(frames) > 1 else 0.0
     with plotting.style():
         height = plotting.ONE_COLUMN * (0.62 + 0.025 * (len(frames) - 1))
-        figure, axes = plotting.new_figure(height=height)
+        figure, axes, side = _panels(series, height)
         colors = plotting.colors(len(frames))
         for i, color in enumerate(colors):
             # Later frames lie behind, so that no line is hidden by the peaks of the one below.
@@ -64,6 +65,11 @@ def waterfall(ds: xr.Dataset) -> Figure:
         else:
             axes.set_ylabel("√intensity (offset)")
             axes.set_yticks([])
+        if side is not None:
+            levels = np.nanmedian(root, axis=1) + np.arange(len(frames)) * step
+            _draw_channel(side, series.isel(frame=frames), levels, colors)
+            _ticks_of_frames(side, frames, levels)
+        elif len(frames) > 1:
             edges = np.append(frames, frames[-1] + (frames[1] - frames[0])) - 0.5
             mappable = ScalarMappable(BoundaryNorm(edges, len(frames)), ListedColormap(colors))
             bar = figure.colorbar(mappable, ax=axes, fraction=0.04, pad=0.02, aspect=30)
@@ -77,6 +83,8 @@ def waterfall(ds: xr.Dataset) -> Figure:
 def contour(ds: xr.Dataset) -> Figure:
     """Draw the intensity as a map of 2θ and frame, or time where the frames have one; empty bins are white.
 
+    A channel the frames were joined to (voltage, else temperature) is drawn beside it.
+
     Parameters
     ----------
     ds
@@ -88,7 +96,7 @@ def contour(ds: xr.Dataset) -> Figure:
     # Colours span what most bins hold: the strongest rings and the shadow of a beam stop lie beyond.
     low, high = np.nanpercentile(intensity, [2.0, 99.5])
     with plotting.style():
-        figure, axes = plotting.new_figure(height=0.8 * plotting.ONE_COLUMN)
+        figure, axes, side = _panels(series, 0.8 * plotting.ONE_COLUMN)
         mesh = axes.pcolormesh(
             _edges(series["two_theta"].values),
             _edges(rows),
@@ -102,10 +110,60 @@ def contour(ds: xr.Dataset) -> Figure:
         axes.set_ylabel(label)
         if label == "frame":
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        bar = figure.colorbar(mesh, ax=axes, fraction=0.04, pad=0.02, aspect=30, extend="both")
+        if side is not None:
+            _draw_channel(side, series, rows, None)
+        bar = figure.colorbar(mesh, ax=side or axes, fraction=0.04, pad=0.02, aspect=30, extend="both")
         bar.set_label(plotting.axis_label(intensity, "intensity"))
         bar.ax.minorticks_off()
     return figure
+
+
+def _panels(series: xr.Dataset, height: float) -> tuple[Figure, Axes, Axes | None]:
+    """Return a figure with a panel for the patterns and, where they were joined to one, for a channel."""
+    if _channel(series) is None:
+        figure, axes = plotting.new_figure(height=height)
+        return figure, axes, None
+    figure, (axes, side) = plotting.new_figure(
+        columns=2, width=1.25 * plotting.ONE_COLUMN, height=height, sharey=True, width_ratios=(4, 1)
+    )
+    return figure, axes, side
+
+
+def _channel(series: xr.Dataset) -> str | None:
+    """Return the channel worth a panel, if any frame has a value of it."""
+    joined = [name for name in ("voltage", "temperature") if name in series.coords]
+    return next((name for name in joined if bool(np.isfinite(series[name]).any())), None)
+
+
+def _draw_channel(
+    axes: Axes, series: xr.Dataset, levels: np.ndarray[Any, Any], colors: list[Any] | None
+) -> None:
+    """Draw the channel of every frame at the height of the frame."""
+    name = _channel(series)
+    if name is None:
+        return
+    array = series[name]
+    errors = series.get(f"{name}_errors")
+    axes.plot(array, levels, color="0.6", lw=0.6)
+    axes.errorbar(array, levels, xerr=errors, fmt="none", ecolor="0.4", elinewidth=0.5)
+    axes.scatter(array, levels, s=6, c=colors or "black", zorder=3)
+    label = plotting.axis_label(array, name)
+    if name == "voltage" and array.attrs.get("reference"):
+        label = f"{name} ({array.attrs['units']} vs\n{array.attrs['reference']})"
+    axes.set_xlabel(label)
+    # A channel that stands still is drawn as one: its noise does not fill the panel.
+    low, high = axes.get_xlim()
+    room = max(0.0, 0.02 * abs(low + high) / 2 - (high - low)) / 2
+    axes.set_xlim(low - room, high + room)
+    axes.xaxis.set_major_locator(MaxNLocator(2))
+
+
+def _ticks_of_frames(axes: Axes, frames: np.ndarray[Any, Any], levels: np.ndarray[Any, Any]) -> None:
+    """Write the numbers of the frames at the right of the panel beside their patterns."""
+    shown = slice(None, None, math.ceil(len(frames) / 8))
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(levels[shown], labels=[str(frame) for frame in frames[shown]])
+    right.set_ylabel("frame")
 
 
 def _series(ds: xr.Dataset) -> xr.Dataset:

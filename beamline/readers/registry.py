@@ -175,8 +175,8 @@ def read(
     return concatenate([f for f in frames if isinstance(f, xr.Dataset)], [str(item) for item in path])
 
 
-def concatenate(parts: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset:
-    """Put Datasets together along ``frame``; `names` say which is which when they do not fit.
+def concatenate(parts: Sequence[xr.Dataset], names: Sequence[str], along: str = "frame") -> xr.Dataset:
+    """Put Datasets together along a dim; `names` say which is which when they do not fit.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def concatenate(parts: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset
         if part.attrs.get("kind") != first.attrs.get("kind"):
             raise DataFileError(name, f"is of kind {part.attrs.get('kind')}, not {first.attrs.get('kind')}")
         for dim, size in first.sizes.items():
-            if dim == "frame":
+            if dim == along:
                 continue
             if part.sizes.get(dim) != size:
                 raise DataFileError(
@@ -207,7 +207,7 @@ def concatenate(parts: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset
                 raise DataFileError(name, f"has {variable!r} in other units than the first file")
     whole = xr.concat(
         list(parts),
-        "frame",
+        along,
         data_vars="minimal",
         coords="minimal",
         compat="override",

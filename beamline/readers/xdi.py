@@ -99,8 +99,12 @@ def read(
         ds.attrs["d_spacing"] = d_header
     if comments:
         ds.attrs["comments"] = comments
-    if timezone and (time := _mid_time(fields, timezone, path)) is not None:
-        ds = ds.assign_coords(time=time)
+    if timezone and (ends := _ends(fields, timezone, path)) is not None:
+        start, end = ends
+        ds = ds.assign_coords(
+            time=start + (end - start) // 2, exposure=(end - start) / np.timedelta64(1, "s")
+        )
+        ds["exposure"].attrs["long_name"] = "duration of the scan"
     return ds
 
 
@@ -154,8 +158,8 @@ def _number(text: str) -> float | None:
     return float(match[1]) if match else None
 
 
-def _mid_time(fields: dict[str, str], timezone: str, path: Path) -> np.datetime64 | None:
-    """Return the middle of the scan in UTC; None where the file does not state both its ends."""
+def _ends(fields: dict[str, str], timezone: str, path: Path) -> tuple[np.datetime64, np.datetime64] | None:
+    """Return when the scan began and ended, UTC; None where the file does not state both."""
     from datetime import UTC, datetime
 
     zone = zone_of(timezone)
@@ -168,10 +172,7 @@ def _mid_time(fields: dict[str, str], timezone: str, path: Path) -> np.datetime6
                 raise DataFileError(path, f"has the {key} {fields[key]!r}, which is no ISO time") from error
             moment = moment.replace(tzinfo=zone) if moment.tzinfo is None else moment
             stamps.append(np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "ns"))
-    if len(stamps) != 2:
-        return None
-    middle: np.datetime64 = stamps[0] + (stamps[1] - stamps[0]) // 2
-    return middle
+    return (stamps[0], stamps[1]) if len(stamps) == 2 else None
 
 
 FORMAT = Format(

@@ -98,6 +98,8 @@ def read_rows(
         name = "local_time" if label == "local" else "time"
         when = np.full(len(rows), np.datetime64("2022-07-01T00:00", "ns"))
         ds = ds.assign_coords({name: ("frame", when)}).assign_attrs(zone=label)
+        if name == "time":
+            ds = ds.assign_coords(exposure=("frame", np.full(len(rows), 60.0)))
     return model.with_defaults(ds, "xrd.patterns")
 
 
