@@ -35,6 +35,7 @@ from beamline.errors import ConfigError, DataFileError
 from beamline.readers import tiff
 from beamline.readers.registry import Format
 from beamline.readers.stamps import zone_of
+from beamline.readers.text import parse_number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -166,7 +167,10 @@ def parse(path: Path) -> Scan:
     rows = [row for row, good in zip(rows, whole, strict=True) if good]
     if not rows:
         raise DataFileError(path, "has no complete point", "was the scan aborted at once?")
-    stems = [row[columns.index("Filename")] for row in rows]
+    try:
+        stems = [_plain_name(row[columns.index("Filename")]) for row in rows]
+    except ValueError as error:
+        raise DataFileError(path, f"names a file outside its folder ({error})", "restore the file") from error
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise DataFileError(path, f"names {', '.join(twice)} more than once", "which row is right?")
@@ -179,11 +183,18 @@ def _is_whole(row: Sequence[str], columns: Sequence[str]) -> bool:
     try:
         dt.datetime.strptime(row[columns.index("Time")], "%H:%M:%S")  # noqa: DTZ007 - a time of day
         for name in (ENERGY, "Counts", *CHANNELS):
-            if name in columns and not np.isfinite(float(row[columns.index(name)])):
+            if name in columns and not np.isfinite(parse_number(row[columns.index(name)])):
                 return False
     except ValueError:
         return False
     return bool(row[columns.index("Filename")])
+
+
+def _plain_name(stem: str) -> str:
+    """Return the name of an image if it is just that: a path would lead out of the scan's folder."""
+    if stem in (".", "..") or any(sign in stem for sign in "/\\\0"):
+        raise ValueError(f"{stem!r} is not the name of a file")
+    return stem
 
 
 def _collect(
@@ -238,8 +249,8 @@ def _check_sums(scan: Scan, path: Path, rows: list[int], sums: np.ndarray[Any, A
     stated = scan.numbers("Counts")[rows]
     for i in np.flatnonzero(stated != sums):
         raise DataFileError(
-            path.parent / DETECTOR / scan.column("Filename")[rows[i]],
-            f"sums to {sums[i]:.0f}, the table of the scan says {stated[i]:.0f}",
+            path,
+            f"{scan.column('Filename')[rows[i]]} sums to {sums[i]:.0f}, the table says {stated[i]:.10g}",
             "the file belongs to another point, or was changed",
         )
 

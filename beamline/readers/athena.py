@@ -30,6 +30,7 @@ import numpy as np
 from beamline.errors import DataFileError
 from beamline.readers import absorption
 from beamline.readers.registry import Format
+from beamline.readers.text import parse_number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -319,7 +320,7 @@ def _scan(
 
 def _array(record: dict[str, Any], key: str, name: str) -> Any:
     try:
-        return np.array([float(value) for value in record["arrays"][key]])
+        return np.array([parse_number(str(value)) for value in record["arrays"][key]])
     except (TypeError, ValueError) as error:
         raise DataFileError(name, f"has an array {key} that is not numbers ({error})") from error
 

@@ -183,10 +183,13 @@ def table(path: Path, lines: Sequence[str], header: int, separator: str, first: 
             raise DataFileError(path, f"has {len(cells)} cells instead of {width} in line {index + 1}")
         rows.append(cells[:width])
     # Without a line feed at its end the file may be cut within its last number.
-    unfinished = len(rows) > 1 and stop == len(lines) and not notes
-    if unfinished and len(rows[-1][-1]) < min(len(row[-1]) for row in rows[:-1]):
-        rows.pop()
-        notes.append("the last line may be cut off and is left out")
+    if rows and stop == len(lines) and not notes:
+        lengths = {len(row[-1]) for row in rows[:-1]}
+        if lengths and len(rows[-1][-1]) < min(lengths):
+            rows.pop()
+            notes.append("the last line may be cut off and is left out")
+        elif not lengths:
+            notes.append("the last line does not end, its last number may be cut short")
     if not rows:
         raise DataFileError(path, "has column headers and no data")
     return Table(path, tuple(headers), tuple(zip(*rows, strict=True)), start + 1, tuple(notes))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,8 @@ def _columns(content: str, path: Path, axis: str | None) -> _Pattern:
         if path.suffix.lower() not in (".xy", ".xye"):
             raise DataFileError(path, "does not say what its first column is", 'give axis="two_theta" or "q"')
         named = "two_theta"
+    if table.is_cut:
+        warnings.warn(f"{path}: its last line may be cut off and is left out", stacklevel=2)
     columns = table.columns.T
     if len(columns) not in (2, 3):
         raise DataFileError(path, f"has {len(columns)} columns, a pattern has 2 or 3")
@@ -226,7 +229,7 @@ def _fixed(body: str, widths: tuple[int, int], groups: int, points: int, path: P
         for at in range(0, min(len(record), groups * size), size):
             pair = record[at : at + widths[0]], record[at + widths[0] : at + size]
             try:
-                pairs.append([float(word) if word.strip() else 0.0 for word in pair])
+                pairs.append([text.parse_number(word) if word.strip() else 0.0 for word in pair])
             except ValueError as error:
                 raise DataFileError(path, f"holds {record[at : at + size]!r} among its numbers") from error
     # the last record may be filled up to its full length
@@ -247,7 +250,9 @@ def _poisson(counts: np.ndarray[Any, Any], counters: Any) -> np.ndarray[Any, Any
 
 def _complete(path: Path, found: int, stated: int) -> None:
     if found != stated:
-        raise DataFileError(path, f"has {found} points, its header states {stated}", "is the file complete?")
+        raise DataFileError(
+            path, f"has {found} whole points, its header states {stated}", "is the file complete?"
+        )
 
 
 def _stated_wavelength(head: str) -> float | None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from beamline.errors import ConfigError, DataFileError
 from beamline.readers.registry import Format
+from beamline.readers.text import parse_number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -91,7 +92,7 @@ def _table(path: Path, lines: list[str], width: int) -> tuple[np.ndarray[Any, np
     rows = []
     for i, line in enumerate(lines):
         try:
-            row = [float(cell) for cell in line.split("\t")]
+            row = [parse_number(cell) for cell in line.split("\t")]
         except ValueError:
             row = []
         if len(row) == width and np.isfinite(row).all():

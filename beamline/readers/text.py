@@ -22,6 +22,7 @@ MAX_BYTES = 64 * 2**20
 """Largest text file that is read."""
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
 _SEPARATORS = re.compile(r"[\s;]+")
 _EMPTY = re.compile(r"[,;]\s*[,;]")
 _PLAIN = "save it with decimal points and spaces"
@@ -39,11 +40,14 @@ class Table:
         The numbers, shape (rows, columns).
     tail
         Comment lines after the first number.
+    is_cut
+        The last row had no line end, so that its last number may be cut short, and was left out.
     """
 
     head: tuple[str, ...]
     columns: np.ndarray[Any, Any]
     tail: tuple[str, ...] = ()
+    is_cut: bool = False
 
 
 def decode(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> str:
@@ -97,6 +101,10 @@ def table(path: str | os.PathLike[str], comments: str = "#") -> Table:
     DataFileError
         There are no numbers, lines differ in their number of columns, or something among the numbers is
         neither a number nor a comment.
+
+    Notes
+    -----
+    A last row without a line end is left out (`Table.is_cut`): its last number may be cut short.
     """
     return split(decode(path), path, comments)
 
@@ -136,9 +144,50 @@ def split(content: str, path: str | os.PathLike[str], comments: str = "#", skip:
             )
         else:
             rows.append(row)
+    is_cut = len(rows) > 1 and is_unfinished(content) and lines[-1].strip()[0] not in comments
+    if is_cut:
+        rows.pop()
     if not rows:
         raise DataFileError(path, "holds no numbers")
-    return Table(tuple(head), np.array(rows, dtype=float), tuple(line for line in tail if line.strip()))
+    if head[skip:] and _is_damaged_row(head[-1], comments, comma, len(rows[0])):
+        raise DataFileError(
+            path, f"line {len(head)} is not a row of numbers: {head[-1][:60]!r}", "restore it"
+        )
+    remarks = tuple(line for line in tail if line.strip())
+    return Table(tuple(head), np.array(rows, dtype=float), remarks, is_cut)
+
+
+def _is_damaged_row(line: str, comments: str, comma: str, width: int) -> bool:
+    """Tell whether the last line above the numbers is one of them with a single word that is none."""
+    stripped = line.strip()
+    if not stripped or stripped[0] in comments:
+        return False
+    words = [word for word in _SEPARATORS.split(stripped.replace(",", comma)) if word]
+    numbers = [word for word in words if _floats(word, ".") is not None]
+    return len(words) == width > 1 and len(numbers) == width - 1
+
+
+def parse_number(word: str) -> float:
+    """Return a number as instruments write it: Python would take digits of any script and underscores too.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    if "_" in word or not word.isascii():
+        raise ValueError(f"not a number: {word!r}")
+    return float(word)
+
+
+def is_binary(raw: bytes) -> bool:
+    """Tell whether bytes hold control characters that no text has."""
+    return _CONTROL.search(raw) is not None
+
+
+def is_unfinished(content: str) -> bool:
+    """Tell whether a text ends right behind its last word, which may then be cut short."""
+    return bool(content) and not content[-1].isspace() and content[-1] != "\x1a"
 
 
 def _comma(lines: list[str], path: str | os.PathLike[str], comments: str) -> str:
@@ -175,11 +224,10 @@ def _comma(lines: list[str], path: str | os.PathLike[str], comments: str) -> str
 
 def _floats(line: str, comma: str) -> list[float] | None:
     """Return the numbers of a line; None where it holds anything else, or an empty column."""
-    # underscores are digits of Python, not of a measurement
-    if "_" in line or _EMPTY.search(line):
+    if _EMPTY.search(line):
         return None
     words = [word for word in _SEPARATORS.split(line.replace(",", comma)) if word]
     try:
-        return [float(word) for word in words] if words else None
+        return [parse_number(word) for word in words] if words else None
     except ValueError:
         return None

@@ -14,6 +14,7 @@ Athena does.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ import numpy as np
 from beamline.errors import DataFileError
 from beamline.readers import absorption
 from beamline.readers.registry import Format
+from beamline.readers.text import is_binary, is_unfinished, parse_number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,6 +40,7 @@ _SIGNATURES = (
     b"# Beamline: ISS",
     b"#S Scan",
 )
+_REMARKS = "#;%!*/C"
 _LABVIEW_WIDTH = 21
 _HXMA = {"mcs03": "Idiode", "mcs04": "I0", "mcs05": "I1", "mcs06": "I2"}
 _KEK_MODES = {"1": "i0", "2": "it", "3": "if"}
@@ -78,7 +81,8 @@ def read(
     DataFileError
         There are no numbers, no names of columns, or no energy and μ among them.
     """
-    lines = _text(Path(path)).splitlines()
+    content = _text(Path(path))
+    lines, is_cut = _whole_rows(content, path)
     tables = _tables(lines)
     if not tables:
         raise DataFileError(path, "has no table of numbers", "is it complete?")
@@ -112,6 +116,8 @@ def read(
             if offsets:
                 ds.attrs["dark_offsets"] = f"{offsets} counts per second, not subtracted"
             scans.append(ds)
+    if is_cut:
+        warnings.warn(f"{path}: its last line may be cut off and is left out", stacklevel=2)
     if len(scans) == 1:
         return scans[0]
     import xarray as xr
@@ -138,9 +144,39 @@ def sniff(head: bytes, path: Path) -> bool:
 
 def _text(path: Path) -> str:
     data = path.read_bytes()
-    if b"\x00" in data:
+    if is_binary(data):
         raise DataFileError(path, "is binary, not columns of text", "export it as text")
     return data.decode("utf-8", errors="replace")
+
+
+def _whole_rows(content: str, path: Path) -> tuple[list[str], bool]:
+    """Return the lines without a last row that is cut off, and whether there is one.
+
+    A row that is damaged within a table is an error. It stands between rows of as many columns as the table
+    has, holds a number, and is neither a row of the table nor marked as a remark.
+    """
+    lines = content.splitlines()
+    widths = [len(_row(line) or ()) for line in lines]
+    filled = [n for n, line in enumerate(lines) if line.strip()]
+    for place in range(2, len(filled)):
+        first, before, at = filled[place - 2 : place + 1]
+        width, is_last = widths[before], at == filled[-1]
+        in_table = width > 0 and widths[first] == width
+        if not in_table or not (is_last or widths[filled[place + 1]] == width):
+            continue
+        is_short = widths[at] < width and len(lines[at].split()) < width and _holds_a_number(lines[at])
+        if is_last and (is_short or (widths[at] == width and is_unfinished(content))):
+            return lines[:at], True
+        if widths[at] != width and _holds_a_number(lines[at]):
+            raise DataFileError(
+                path, f"line {at + 1} is not a row of {width} numbers: {lines[at][:60]!r}", "restore the file"
+            )
+    return lines, False
+
+
+def _holds_a_number(line: str) -> bool:
+    words = line.replace(",", " ").split()
+    return line.lstrip()[0] not in _REMARKS and any(_is_number(word) for word in words)
 
 
 def _row(line: str) -> list[float] | None:
@@ -149,7 +185,7 @@ def _row(line: str) -> list[float] | None:
     if len(words) < 2:
         return None
     try:
-        return [float(re.sub(r"(?<=\d)[dD](?=[-+]?\d)", "e", word)) for word in words]
+        return [parse_number(re.sub(r"(?<=\d)[dD](?=[-+]?\d)", "e", word)) for word in words]
     except ValueError:
         return None
 
@@ -308,7 +344,7 @@ def _dark_offsets(header: list[str]) -> str:
 
 def _is_number(word: str) -> bool:
     try:
-        float(word)
+        parse_number(word)
     except ValueError:
         return False
     return True

@@ -11,6 +11,7 @@ names the columns. Where the clock's time zone is given, the middle of the scan 
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from beamline.errors import DataFileError
 from beamline.readers import absorption
 from beamline.readers.registry import Format
 from beamline.readers.stamps import zone_of
+from beamline.readers.text import is_binary, is_unfinished, parse_number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,13 +71,17 @@ def read(
     DataFileError
         The file has no columns, or none that make μ(E).
     """
-    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    data = Path(path).read_bytes()
+    if is_binary(data):
+        raise DataFileError(path, "is binary, not text", "copy it again")
+    content = data.decode("utf-8", errors="replace")
+    lines = content.splitlines()
     fields, comments, header = _header(lines)
-    rows = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    labels, units = _labels(fields, header, len(rows[0]) if rows else 0)
+    rows = {n: line.split() for n, line in enumerate(lines, 1) if line.strip() and line.lstrip()[0] != "#"}
+    labels, units = _labels(fields, header, len(next(iter(rows.values()))) if rows else 0)
     if not rows or len(labels) < 2:
         raise DataFileError(path, "has no columns of data")
-    columns = _numbers(path, rows, len(labels))
+    columns = _numbers(path, rows, len(labels), is_unfinished(content))
     stated = fields.get("element.symbol", ""), fields.get("element.edge", "")
     for family in ("scan", "scanparameters"):
         if not stated[0]:
@@ -145,9 +151,19 @@ def _labels(fields: dict[str, str], header: list[str], count: int) -> tuple[list
     return (words, [""] * count) if len(words) == count else ([], [])
 
 
-def _numbers(path: Path, rows: list[list[str]], width: int) -> Any:
+def _numbers(path: Path, rows: dict[int, list[str]], width: int, is_cut: bool) -> Any:
+    """Return the rows, by their lines, as numbers; the last one is left out where it may be cut off."""
+    last = max(rows)
+    if len(rows) > 1 and (is_cut or len(rows[last]) < width):
+        del rows[last]
+        warnings.warn(f"{path}: its last line may be cut off and is left out", stacklevel=3)
+    for line, row in rows.items():
+        if len(row) != width:
+            raise DataFileError(
+                path, f"has {len(row)} columns instead of {width} in line {line}", "restore it"
+            )
     try:
-        return np.array([[float(word) for word in row[:width]] for row in rows if len(row) >= width])
+        return np.array([[parse_number(word) for word in row] for row in rows.values()])
     except ValueError as error:
         raise DataFileError(path, f"has a column that is no number ({error})") from error
 

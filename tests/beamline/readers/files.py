@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 import zlib
+from base64 import b64encode
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,7 @@ def cbf(frame: np.ndarray[Any, Any], comments: str = "# Detector: none") -> byte
         "Content-Type: application/octet-stream;\n"
         '     conversions="x-CBF_BYTE_OFFSET"\nContent-Transfer-Encoding: BINARY\n'
         f"X-Binary-Size: {len(stream)}\nX-Binary-ID: 1\n"
+        f"Content-MD5: {b64encode(md5(stream, usedforsecurity=False).digest()).decode()}\n"
         'X-Binary-Element-Type: "signed 32-bit integer"\nX-Binary-Element-Byte-Order: LITTLE_ENDIAN\n'
         f"X-Binary-Number-of-Elements: {frame.size}\n"
         f"X-Binary-Size-Fastest-Dimension: {frame.shape[1]}\n"

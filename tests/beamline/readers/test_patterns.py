@@ -118,7 +118,7 @@ def test_chi_of_fit2d(tmp_path: Path) -> None:
     ("old", "new", "cause"),
     [
         ("2-Theta Angle (Degrees)", "Azimuth (Degrees)", "not over 2θ"),
-        ("       3\n", "       4\n", "3 points, its header states 4"),
+        ("       3\n", "       4\n", "3 whole points, its header states 4"),
         ("       3\n", "", "not a .chi file"),
     ],
 )
@@ -153,7 +153,7 @@ def test_gsas_esd_pairs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "cause"),
     [
-        ("BANK 1 2 2", "BANK 1 3 3", "2 points, its header states 3"),
+        ("BANK 1 2 2", "BANK 1 3 3", "2 whole points, its header states 3"),
         ("CONS", "SLOG", "binning SLOG"),
         ("FXYE", "ALT", "type ALT"),
         ("50.2 9 3", "50.2 9 3\nBANK 2 1 1 CONS 1 1 0 0 FXYE\n1 2 3", "2 banks"),

@@ -90,4 +90,4 @@ def test_large_files_and_binary_files_are_refused(tmp_path: Path) -> None:
 def test_decimal_commas_give_the_same_numbers(rows: list[tuple[float, float]], separator: str) -> None:
     lines = [separator.join(f"{value:.3f}".replace(".", ",") for value in row) for row in rows]
     expected = [[float(f"{value:.3f}") for value in row] for row in rows]
-    np.testing.assert_array_equal(text.split("\n".join(lines), "a.txt").columns, expected)
+    np.testing.assert_array_equal(text.split("\n".join([*lines, ""]), "a.txt").columns, expected)
