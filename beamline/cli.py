@@ -264,6 +264,24 @@ def replay(
     return Outcome(document, text, [*remarks, *made.differences], code)
 
 
+@app.command()
+def doctor(
+    beamtime: Annotated[
+        Path | None,
+        typer.Argument(metavar="beamtime.toml", help="Look at its output folder and raw files too."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Run larch and FEFF, which takes longer.")] = False,
+) -> Outcome:
+    """Say what is installed and works, and what is in the way."""
+    from beamline.doctor import examine
+
+    findings = examine(beamtime, full)
+    rows: list[list[Any]] = [["", ""], *([finding.state, str(finding)] for finding in findings)]
+    broken = any(finding.state == "broken" for finding in findings)
+    text = console.table(rows).partition("\n")[2]
+    return Outcome({"findings": [vars(f) for f in findings]}, text, code=int(broken))
+
+
 def _told(report: Any) -> Outcome:
     rows: list[list[Any]] = [["measurement", "done", "unchanged", "failed", "missing"]]
     rows += [[place, *vars(counts).values()] for place, counts in report.measurements.items()]

@@ -312,12 +312,8 @@ def _record(value: Mapping[str, Any]) -> Any:
 
 def _ours(target: str) -> Any:
     """Return what ``"module:name"`` names in redoxlight or an installed technique; None if nothing."""
-    packages = {"beamline", "calibration"}
-    packages |= {
-        found.recipe.partition(":")[0].partition(".")[0] for found in techniques.techniques().values()
-    }
     package = target.partition(":")[0].partition(".")[0]
-    if package not in packages:
+    if package not in techniques.packages():
         raise ReplayError(target.replace(":", "."), f"is of {package!r}, which is no installed technique")
     try:
         return resolve(target)
