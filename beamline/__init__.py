@@ -20,11 +20,12 @@ __getattr__, __dir__ = attach(
         "Clock": "beamline.clocks:Clock",
         "open": "beamline.store:open_result",
         "process": "beamline.processing:process",
+        "replay": "beamline.replaying:replay",
         "validate": "beamline.model:validate",
     },
 )
 
-__all__ = ["open", "process", "read", "save", "validate"]
+__all__ = ["open", "process", "read", "replay", "save", "validate"]
 
 if TYPE_CHECKING:
     from beamline.channels import join as join
@@ -32,5 +33,6 @@ if TYPE_CHECKING:
     from beamline.model import validate as validate
     from beamline.processing import process as process
     from beamline.readers.registry import read as read
+    from beamline.replaying import replay as replay
     from beamline.store import open_result as open  # noqa: A004
     from beamline.store import save as save

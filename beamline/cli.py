@@ -233,6 +233,55 @@ def show(file: Annotated[Path, typer.Argument(metavar="FILE", help="A result or 
     return Outcome(describe_json(file), describe(file))
 
 
+@app.command()
+def replay(
+    result: ResultFile,
+    search: Annotated[
+        list[Path], typer.Option("--search", metavar="DIR", help="Folder with raw files; may be repeated.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="OUT.nc", help="File for what is made again.")
+    ] = None,
+) -> Outcome:
+    """Make a result again from its history and the raw files, and compare."""
+    from beamline import store
+    from beamline.replaying import remake
+
+    made = remake(result, search)
+    if output is not None:
+        store.save(made.result, output)
+    remarks = [*made.remarks]
+    if made.versions:
+        remarks.insert(0, f"made with redoxlight {', '.join(made.versions)}, replayed with {__version__}")
+    document = {
+        "identical": made.identical,
+        "differences": list(made.differences),
+        "remarks": remarks,
+        "written": None if output is None else str(output),
+    }
+    text = "identical: every array has the same bytes" if made.identical else ""
+    code = console.DONE if made.identical else console.SOME_FAILED
+    return Outcome(document, text, [*remarks, *made.differences], code)
+
+
+@app.command()
+def doctor(
+    beamtime: Annotated[
+        Path | None,
+        typer.Argument(metavar="beamtime.toml", help="Look at its output folder and raw files too."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Run larch and FEFF, which takes longer.")] = False,
+) -> Outcome:
+    """Say what is installed and works, and what is in the way."""
+    from beamline.doctor import examine
+
+    findings = examine(beamtime, full)
+    rows: list[list[Any]] = [["", ""], *([finding.state, str(finding)] for finding in findings)]
+    broken = any(finding.state == "broken" for finding in findings)
+    text = console.table(rows).partition("\n")[2]
+    return Outcome({"findings": [vars(f) for f in findings]}, text, code=int(broken))
+
+
 def _told(report: Any) -> Outcome:
     rows: list[list[Any]] = [["measurement", "done", "unchanged", "failed", "missing"]]
     rows += [[place, *vars(counts).values()] for place, counts in report.measurements.items()]

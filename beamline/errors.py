@@ -66,5 +66,9 @@ class JoinError(RedoxlightError):
     """Channels and frames cannot be brought onto one clock."""
 
 
+class ReplayError(RedoxlightError):
+    """A result cannot be made again from its history."""
+
+
 class ConfigError(RedoxlightError):
     """The configuration or the command line is wrong."""

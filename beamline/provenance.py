@@ -6,13 +6,17 @@ what it returns; the steps it calls inside do not, so that the history reads as 
 A history is a list of steps, each after those it used::
 
     {"id": "9f3c…", "step": "beamline.read", "version": "0.1.0", "parameters": {},
-     "files": [{"name": "ceo2_0001.tif", "sha256": "…"}]}
+     "kind": "images", "files": [{"name": "ceo2_0001.tif", "sha256": "…"}]}
     {"id": "41d0…", "step": "xrd.integrate", "version": "0.1.0",
      "parameters": {"bins": 3000, "geometry": {"record": "calibration.geometry:Geometry", …}},
      "inputs": {"images": ["9f3c…"]}}
 
+An input that is more than one Dataset has its arrangement under ``forms``: a list, ``{"mapping": {…}}`` or
+``{"tree": {…}}`` with the places of the ids at its ends. A file that belongs to the one before is marked as
+``companion`` and named by its place beside it ("Andor/scan-00001.tif").
+
 The id of a step is the hash of everything else in it, so equal work has equal ids. There are no clock times
-and no folders in a history: the same work, done twice or elsewhere, gives the same bytes.
+and no folders of a machine in a history: the same work, done twice or elsewhere, gives the same bytes.
 """
 
 from __future__ import annotations
@@ -20,9 +24,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
@@ -36,6 +41,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+READ = "beamline.read"
+"""The step every history begins with."""
 
 _inside_a_step: ContextVar[bool] = ContextVar("inside_a_step", default=False)
 
@@ -51,7 +59,9 @@ class Record(Protocol):
         """Return everything that defines the object, as JSON."""
 
 
-def step(name: str, returns: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def step(
+    name: str, returns: str | None = None, framewise: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function a recorded step of processing.
 
     Parameters
@@ -60,6 +70,8 @@ def step(name: str, returns: str | None = None) -> Callable[[Callable[P, R]], Ca
         The public name under which `beamline.replay` finds the function again ("xrd.integrate").
     returns
         Kind of the Dataset it returns; the result is completed with the model's defaults and validated.
+    framewise
+        Whether it takes every frame on its own, so that a series gives the same frame by frame.
 
     Notes
     -----
@@ -83,7 +95,7 @@ def step(name: str, returns: str | None = None) -> Callable[[Callable[P, R]], Ca
             finally:
                 _inside_a_step.reset(token)
 
-        recorded.__dict__["step"] = name
+        recorded.__dict__.update(step=name, framewise=framewise)
         return recorded
 
     return decorate
@@ -102,6 +114,9 @@ def record(result: R, name: str, arguments: Mapping[str, Any]) -> R:
         datasets = _datasets(value)
         if datasets:
             entry.setdefault("inputs", {})[key] = [result_id(ds) for ds in datasets]
+            form = _form(value, itertools.count())
+            if form != 0:
+                entry.setdefault("forms", {})[key] = form
             steps.extend(s for ds in datasets for s in history(ds))
         elif _is_array(value):
             entry.setdefault("inputs", {})[key] = [_array_id(value)]
@@ -117,19 +132,23 @@ def record(result: R, name: str, arguments: Mapping[str, Any]) -> R:
 def record_read(
     result: R, parameters: Mapping[str, Any], files: Sequence[Path], frames: tuple[int, int] | None = None
 ) -> R:
-    """Return `result` with a history of one step: these raw files were read with these parameters.
+    """Return `result` with a history of one step: a raw file was read with these parameters.
 
+    `files` are the file and then those that belong to it.
     `frames` is the half-open range that was read of a file with many frames; None is all of it.
     """
     import xarray as xr
 
     part = {} if frames is None else {"frames": list(frames)}
-
+    leaf = next(iter(result.leaves)) if isinstance(result, xr.DataTree) else result
+    kind = {"kind": leaf.attrs["kind"]} if "kind" in leaf.attrs else {}  # type: ignore[attr-defined]
+    named = [{"name": _beside(files[0], file), "sha256": file_hash(file), **part} for file in files]
     entry = {
-        "step": "beamline.read",
+        "step": READ,
         "version": __version__,
         "parameters": {key: plain(value) for key, value in parameters.items()},
-        "files": [{"name": file.name, "sha256": file_hash(file), **part} for file in files],
+        **kind,
+        "files": [*named[:1], *({**file, "companion": True} for file in named[1:])],
     }
     if isinstance(result, xr.Dataset):
         return cast(R, with_history(result, [entry]))
@@ -281,6 +300,27 @@ def _datasets(value: Any) -> list[xr.Dataset]:
     if isinstance(value, list | tuple):
         return [ds for item in value for ds in _datasets(item)]
     return []
+
+
+def _form(value: Any, places: Iterator[int]) -> Any:
+    """Return how the Datasets in an argument are arranged: each is its place in the list of ids."""
+    import xarray as xr
+
+    if isinstance(value, xr.Dataset | xr.DataArray):
+        return next(places)
+    if isinstance(value, xr.DataTree):
+        return {"tree": {node.path: next(places) for node in value.leaves}}
+    if isinstance(value, Mapping):
+        return {"mapping": {str(key): _form(item, places) for key, item in value.items()}}
+    if isinstance(value, list | tuple):
+        return [_form(item, places) for item in value]
+    return {"value": plain(value)}
+
+
+def _beside(first: Path, file: Path) -> str:
+    """Name a file by its place beside the first one, so that the layout of a scan can be made again."""
+    inside = file.is_relative_to(first.parent)
+    return file.relative_to(first.parent).as_posix() if inside else file.name
 
 
 def _is_array(value: Any) -> bool:

@@ -38,6 +38,9 @@ class Technique:
     demo
         ``"module:function"``: ``(folder) -> path``; simulates a small beamtime in `folder` and returns its
         ``beamtime.toml``. "" where there is none.
+    checks, full_checks
+        What ``redoxlight doctor`` looks at, and what takes it longer than a moment: name to
+        ``"module:function"``, a function without arguments that returns a `beamline.doctor.Finding`.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Technique:
     figures: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
     demo: str = ""
+    checks: Mapping[str, str] = field(default_factory=dict)
+    full_checks: Mapping[str, str] = field(default_factory=dict)
 
 
 @cache
@@ -55,3 +60,9 @@ def techniques() -> dict[str, Technique]:
     """Return the installed techniques by name."""
     found = (entry.load() for entry in entry_points(group="redoxlight.techniques"))
     return {technique.name: technique for technique in sorted(found, key=lambda t: t.name)}
+
+
+def packages() -> tuple[str, ...]:
+    """Return the packages redoxlight consists of here, those of the installed techniques included."""
+    owners = (technique.recipe.partition(":")[0].partition(".")[0] for technique in techniques().values())
+    return tuple(dict.fromkeys(("beamline", "calibration", *owners)))

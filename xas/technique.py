@@ -12,4 +12,5 @@ TECHNIQUE = Technique(
     template="xas.measurement:TEMPLATE",
     figures={"xas.scans": "xas.figures:edge_stack", "xas.exafs": "xas.figures:chi_r"},
     commands={"xas": "xas.cli:reduce", "fit": "xas.cli:fit"},
+    full_checks={"FEFF": "xas.checks:feff"},
 )

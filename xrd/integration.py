@@ -71,7 +71,7 @@ def _plain_arguments(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @_plain_arguments
-@provenance.step("xrd.integrate", returns="xrd.patterns")
+@provenance.step("xrd.integrate", returns="xrd.patterns", framewise=True)
 def integrate(
     images: xr.Dataset | Image,
     geometry: Geometry | AzimuthalIntegrator | str | os.PathLike[str],

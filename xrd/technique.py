@@ -13,4 +13,5 @@ TECHNIQUE = Technique(
     figures={"xrd.patterns": "xrd.figures:overview"},
     commands={"integrate": "xrd.cli:integrate"},
     demo="xrd.demo:run",
+    checks={"pyFAI": "xrd.checks:pyfai", "GSAS-II": "xrd.checks:gsas"},
 )

@@ -16,6 +16,7 @@ ALL = [
     errors.CalibrationError,
     errors.FitError,
     errors.JoinError,
+    errors.ReplayError,
     errors.ConfigError,
 ]
 

@@ -232,8 +232,39 @@ def test_read_names_its_files_without_their_folder(files: list[Path]) -> None:
     hashes = [hashlib.sha256(name.encode()).hexdigest() for name in ("a.tif", "b.tif")]
     assert step["files"] == [
         {"name": "a.tif", "sha256": hashes[0], "frames": [0, 2]},
-        {"name": "b.tif", "sha256": hashes[1], "frames": [0, 2]},
+        {"name": "b.tif", "sha256": hashes[1], "frames": [0, 2], "companion": True},
     ]
+
+
+def test_companion_is_named_by_its_place_and_the_kind_is_known(tmp_path: Path) -> None:
+    for name in ("scan.txt", "Andor/a.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    read = provenance.record_read(images(), {}, [tmp_path / "scan.txt", tmp_path / "Andor/a.tif"])
+    (step,) = provenance.history(read)
+    assert [(f["name"], f.get("companion")) for f in step["files"]] == [
+        ("scan.txt", None),
+        ("Andor/a.tif", True),
+    ]
+    assert step["kind"] == "images"
+
+
+def test_arrangement_of_inputs_is_recorded() -> None:
+    @provenance.step("test.any")
+    def anything(data: Any) -> xr.Dataset:
+        return patterns()
+
+    def form(data: Any) -> Any:
+        return provenance.history(anything(data))[-1].get("forms", {}).get("data")
+
+    a, b = patterns(), scale(patterns())
+    assert form(a) is None
+    assert form([a]) == [0]
+    assert form({"x": a, "y": [b, None]}) == {"mapping": {"x": 0, "y": [1, {"value": None}]}}
+    assert form(split(a)) == {"tree": {"/all/a": 0, "/all/b": 1}}
+    assert (
+        provenance.history(anything({"x": a}))[-1]["id"] != provenance.history(anything({"y": a}))[-1]["id"]
+    )
 
 
 def test_file_is_hashed_once_while_it_does_not_change(
@@ -270,7 +301,7 @@ def test_merged_frames_read_as_one_reading_and_each_step_once(files: list[Path])
 
 
 def test_merging_equals_reading_all_at_once(files: list[Path]) -> None:
-    at_once = provenance.record_read(patterns(frames=3).drop_attrs(deep=False), {}, files)
+    at_once = provenance.with_history(patterns(frames=3), provenance.merge([read(path) for path in files]))
     assert provenance.merge([scale(read(path)) for path in files]) == provenance.history(scale(at_once))
 
 
