@@ -21,12 +21,14 @@ __getattr__, __dir__ = attach(
         "open": "beamline.store:open_result",
         "process": "beamline.processing:process",
         "validate": "beamline.model:validate",
+        "simulate": "beamline.simulate",
     },
 )
 
 __all__ = ["open", "process", "read", "save", "validate"]
 
 if TYPE_CHECKING:
+    from beamline import simulate as simulate
     from beamline.channels import join as join
     from beamline.clocks import Clock as Clock
     from beamline.model import validate as validate
