@@ -113,7 +113,7 @@ STATES: dict[str, tuple[State, ...]] = {
         State("2.7V", 0.15, (1.960, 0.0070), (2.872, 0.0060)),
     ),
 }
-"""Two cathodes, one that keeps its oxygen and one whose edge moves back above 4.55 V: chosen, not measured."""
+"""Two cathodes; of one the edge moves back above 4.55 V, as when oxygen is lost. Chosen, not measured."""
 
 
 def energy_axis(e0: float = 8345.0, kmax: float = 14.0) -> Array:
