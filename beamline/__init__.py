@@ -22,12 +22,14 @@ __getattr__, __dir__ = attach(
         "process": "beamline.processing:process",
         "replay": "beamline.replaying:replay",
         "validate": "beamline.model:validate",
+        "simulate": "beamline.simulate",
     },
 )
 
 __all__ = ["open", "process", "read", "replay", "save", "validate"]
 
 if TYPE_CHECKING:
+    from beamline import simulate as simulate
     from beamline.channels import join as join
     from beamline.clocks import Clock as Clock
     from beamline.model import validate as validate

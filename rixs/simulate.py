@@ -7,16 +7,26 @@ events, lines bend over the slit, charge leaks into the next pixel, the detector
 rays, the flux drifts, and the monochromator is off by a constant.
 
 The emission axis is linear in wavelength, as a grating of fixed geometry images it.
+
+`write_scans` writes the scans of samples in several states as ALS 8.0.1 does, with the truth beside; how
+strong the feature is in which state is chosen (`STATES`), not measured. docs/theory/simulation.md has the
+numbers.
 """
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from beamline import model
+from beamline.atomic import write_atomic
+from rixs import irixs_files
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,6 +61,8 @@ class Spectrograph:
         Mean number of cosmic rays per frame.
     clipped
         Set negative pixels to zero, as the files of ALS 8.0.1 have it.
+    column_pattern
+        Standard deviation of an offset every column has in all frames, ADU.
     """
 
     rows: int = 64
@@ -65,6 +77,7 @@ class Spectrograph:
     sharing: float = 0.1
     cosmics: float = 3.0
     clipped: bool = False
+    column_pattern: float = 0.0
 
     def energy(self, pixel: Array) -> Array:
         """Return the energy (eV) at a pixel coordinate, linear in wavelength."""
@@ -75,6 +88,21 @@ class Spectrograph:
         """Return the shift of a line in each row, px."""
         u = np.linspace(-1, 1, self.rows)
         return np.asarray(self.tilt * u + self.bow * u**2)
+
+
+ALS_801 = Spectrograph(
+    columns=2048, center_energy=580.4, dispersion=0.1529, clipped=True, column_pattern=0.3, cosmics=3.0
+)
+"""iRIXS as its files of 2024 show it: 457 to 795 eV on 2048 columns, 0.125 eV per pixel at the O K edge."""
+
+STATES = {"pristine": 0.0, "charged": 1.0, "discharged": 0.05, "cycle50": 0.6, "cycle100": 1.3}
+"""Strength of the oxidised-oxygen feature in each state."""
+
+WINDOW = (530.6, 531.8)
+"""Excitation energies (eV) that are integrated to see the feature."""
+
+FEATURE = (522.9, 524.5)
+"""Emission energies (eV) of the feature in the window."""
 
 
 def excitation_energies(start: float = 527.0, stop: float = 533.0, step: float = 0.4) -> Array:
@@ -108,6 +136,7 @@ def scan(
     flux: float = 3e7,
     first_point: float = 1.0,
     mono_offset: float = 0.0,
+    mono_drift: float = 0.0,
 ) -> xr.Dataset:
     """Simulate the images of a scan, as `beamline.read` gives them, with the background subtracted.
 
@@ -126,7 +155,9 @@ def scan(
     first_point
         Fraction of the flux in the first frame (real scans had 0.53).
     mono_offset
-        True energy minus the one the monochromator states, eV.
+        True energy minus the one the monochromator states at the first point, eV.
+    mono_drift
+        By how much that has grown at the last point, eV.
 
     Returns
     -------
@@ -148,14 +179,17 @@ def scan(
     shared[..., 1:] += s * charge[..., :-1]
     shared[..., :-1] += s * charge[..., 1:]
     shared += rng.normal(0.0, instrument.read_noise, charge.shape)
+    # The pattern belongs to the detector: every scan has the same.
+    shared += instrument.column_pattern * np.random.default_rng(801).normal(size=instrument.columns)
     _add_cosmics(shared, instrument.cosmics, rng)
     counts = np.rint(shared).astype(np.int32)
     if instrument.clipped:
         counts = np.maximum(counts, 0)
+    offset = mono_offset + mono_drift * np.linspace(0.0, 1.0, len(energies))
     label = {"units": "count", "long_name": "incident flux monitor"}
     images = xr.Dataset(
         {"counts": (("frame", "y", "x"), counts, {"units": "ADU"})},
-        coords={"excitation_energy": ("frame", energies - mono_offset), "i0": ("frame", i0, label)},
+        coords={"excitation_energy": ("frame", energies - offset), "i0": ("frame", i0, label)},
         attrs={"simulated": "yes", "background": "subtracted"},
     )
     if instrument.clipped:
@@ -212,11 +246,157 @@ def tio2(
     signal = rng.poisson(counts * shape).astype(float)
     mu = signal / flux
     scans = xr.Dataset(
-        {"mu": ("energy", mu), "mu_errors": ("energy", mu * np.sqrt(1 / signal + 1 / flux))},
+        {
+            "mu": ("energy", mu),
+            "mu_errors": ("energy", mu * np.sqrt(1 / signal + 1 / flux)),
+            "i0": ("energy", flux, {"units": "count", "long_name": "incident flux monitor"}),
+            "signal": ("energy", signal, {"units": "count", "long_name": "yield"}),
+        },
         coords={"energy": energy - mono_offset},
         attrs={"simulated": "yes"},
     )
     return model.with_defaults(scans, "xas.scans")
+
+
+def true_area(
+    oxidised: float,
+    energies: Array,
+    resolution: float,
+    window: tuple[float, float] = WINDOW,
+    feature: tuple[float, float] = FEATURE,
+) -> float:
+    """Return the area of the feature in the window, in photons times eV of excitation per 10⁶ counts of I0.
+
+    Parameters
+    ----------
+    oxidised
+        Strength of the feature.
+    energies
+        True excitation energies of the points (eV), between which the map is linear.
+    resolution
+        Of the spectrograph, eV.
+    window, feature
+        Ranges of excitation and emission energy, eV.
+    """
+    from rixs.cuts import integration_weights
+
+    edges = np.array(feature)
+    photons = [float(spectrum(float(e), edges, oxidised, resolution)[0]) for e in energies]
+    return float(integration_weights(energies, *window) @ photons)
+
+
+def write_scan(folder: str | os.PathLike[str], images: xr.Dataset, stem: str = "scan") -> Path:
+    """Write the images of a scan as ALS 8.0.1 does: table, TIFFs and column sums.
+
+    Parameters
+    ----------
+    folder
+        Folder of the scan ("CCD Scan 17174").
+    images
+        Of `scan`, with a `Spectrograph` that clips at zero: files hold unsigned numbers.
+    stem
+        Beginning of the file names.
+
+    Returns
+    -------
+    Path
+        The ``-AI.txt``.
+
+    Raises
+    ------
+    SchemaError
+        A count is negative.
+    DataFileError
+        A file cannot be written.
+    """
+    from beamline.errors import SchemaError
+
+    folder = Path(folder)
+    counts = images["counts"].values
+    if (counts < 0).any():
+        raise SchemaError("counts", "are negative, which the files cannot hold", "simulate with clipped=True")
+    full_scale = np.iinfo(np.uint16).max - irixs_files.BACKGROUND
+    stack = np.minimum(counts, full_scale).astype(np.uint16)
+    table = irixs_files.rows(stack, images["excitation_energy"].values, images["i0"].values, stem)
+    irixs_files.write_images(folder, table, stack)
+    irixs_files.write_spectra(folder, table, stack)
+    return irixs_files.write_table(folder, table, stem=stem)
+
+
+def write_scans(
+    folder: str | os.PathLike[str],
+    states: Mapping[str, float] = STATES,
+    seed: int = 0,
+    energies: Array | None = None,
+    spectrograph: Spectrograph = ALS_801,
+    flux: float = 3e7,
+    mono_offset: float = 0.36,
+    mono_drift: float = 0.01,
+) -> Path:
+    """Write the scans of samples in several states, and the TiO2 they are calibrated with.
+
+    Parameters
+    ----------
+    folder
+        Gets a folder ``CCD Scan <number> <state>`` for each state, ``SigScan_TiO2.txt`` and ``truth.json``.
+    states
+        Strength of the oxidised-oxygen feature by state.
+    seed
+        Seed of the noise.
+    energies
+        True excitation energies at the first scan (eV); 527 to 533 eV in steps of 0.2 where not given.
+    spectrograph
+        The instrument; it must clip at zero.
+    flux
+        I0 counts per frame.
+    mono_offset, mono_drift
+        True energy minus the one the monochromator states, eV, and how it grows during each scan.
+
+    Returns
+    -------
+    Path
+        The file ``truth.json``: areas of the feature (photons times eV per 10⁶ counts of I0; times the gain
+        in ADU they are what `rixs.window` integrates to), energies, curvature, gain.
+
+    Raises
+    ------
+    SchemaError
+        The spectrograph does not clip at zero.
+    DataFileError
+        A file cannot be written.
+    """
+    folder = Path(folder)
+    energies = excitation_energies(step=0.2) if energies is None else energies
+    scans: dict[str, Any] = {}
+    for number, (state, oxidised) in enumerate(states.items()):
+        images = scan(
+            oxidised, seed * 1000 + number, energies, spectrograph, flux, mono_offset=mono_offset,
+            mono_drift=mono_drift,
+        )  # fmt: skip
+        name = f"CCD Scan {17001 + number} {state}"
+        write_scan(folder / name, images, f"{state}{17001 + number}")
+        scans[state] = {
+            "folder": name,
+            "oxidised": oxidised,
+            "window_area": true_area(oxidised, energies, spectrograph.resolution),
+        }
+    reference = tio2(seed, mono_offset)
+    write_atomic(folder / "SigScan_TiO2.txt", irixs_files.sigscan(reference).encode())
+    truth = {
+        "seed": seed,
+        "scans": scans,
+        "excitation_energies_eV": energies.tolist(),
+        "window_eV": WINDOW,
+        "feature_eV": FEATURE,
+        "mono_offset_eV": mono_offset,
+        "mono_drift_eV": mono_drift,
+        "gain_adu_per_photon": spectrograph.gain,
+        "curvature_px": spectrograph.shift().tolist(),
+        "emission_energy_eV": spectrograph.energy(np.arange(spectrograph.columns, dtype=np.float64)).tolist(),
+    }
+    path = folder / "truth.json"
+    write_atomic(path, (json.dumps(truth, indent=1) + "\n").encode())
+    return path
 
 
 def _add_cosmics(charge: Array, mean: float, rng: np.random.Generator) -> None:

@@ -32,7 +32,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from beamline import model
+from beamline import model, tiff_files
 from beamline.atomic import write_atomic
 from beamline.errors import ConfigError
 from calibration.geometry import Geometry
@@ -242,7 +242,7 @@ def write_frames(
     """
     folder = Path(folder)
     for number, frame in enumerate(images["counts"].values, start=1):
-        write_atomic(folder / "raw" / f"{stem}_{number:05d}.tif", _tiff(frame))
+        write_atomic(folder / "raw" / f"{stem}_{number:05d}.tif", tiff_files.encode(frame))
     geometry.save(folder / "geometry.poni")
     record = {
         "crystal": str(truth["phase"].values[0]),
@@ -432,27 +432,3 @@ def _truth(
         },
     )
     return model.with_defaults(truth, "xrd.peaks")
-
-
-def _tiff(frame: NDArray[Any]) -> bytes:
-    """Return an image as an uncompressed little-endian TIFF of one strip (TIFF 6.0)."""
-    samples = {"u": 1, "i": 2, "f": 3}
-    data = np.ascontiguousarray(frame).astype(frame.dtype.newbyteorder("<"))
-    entries = [
-        (256, data.shape[1]),
-        (257, data.shape[0]),
-        (258, 8 * data.itemsize),
-        (259, 1),  # not compressed
-        (262, 1),  # 0 is black
-        (273, 8 + 2 + 12 * 10 + 4),  # where the strip begins
-        (277, 1),
-        (278, data.shape[0]),
-        (279, data.nbytes),
-        (339, samples[data.dtype.kind]),
-    ]
-    head = b"II*\0" + (8).to_bytes(4, "little") + len(entries).to_bytes(2, "little")
-    # Type 4: one unsigned number of 32 bits.
-    table = b"".join(
-        tag.to_bytes(2, "little") + b"\4\0\1\0\0\0" + value.to_bytes(4, "little") for tag, value in entries
-    )
-    return head + table + bytes(4) + data.tobytes()
