@@ -90,6 +90,12 @@ def read(
     for header, table in tables:
         labels = _given(columns, table, path) or _labels(header, table.shape[1])
         if not labels:
+            if _names_others(header, table.shape[1]):
+                raise DataFileError(
+                    path,
+                    f"has no column of energy ({header[-1].strip()})",
+                    'if it has, give columns=["energy", …]',
+                )
             if table.shape[1] != 2 or not _looks_like_energy(table[:, 0]):
                 raise DataFileError(
                     path,
@@ -234,6 +240,12 @@ def _labels(header: list[str], width: int) -> list[str]:
         if len(labels) == width and {"energy", "energy_kev", "angle", "k"} & set(absorption.roles(labels)):
             return labels
     return []
+
+
+def _names_others(header: list[str], width: int) -> bool:
+    """Tell whether the line above the table, unless it is a remark, names columns, but none of a scan."""
+    words = header[-1].split() if header else []
+    return len(words) == width and header[-1].lstrip()[0] not in _REMARKS
 
 
 def _kek(header: list[str], width: int) -> list[str]:
