@@ -31,6 +31,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $(INSTALLED)
 
 demo: $(INSTALLED)
+	rm -rf demo_out
 	$(BIN)/redoxlight demo demo_out
 
 test: $(INSTALLED)
@@ -56,7 +57,9 @@ constraints:
 	rm -rf .venv-constraints
 	$(PYTHON) -m venv .venv-constraints
 	.venv-constraints/bin/python -m pip install --quiet ".[dev]"
-	.venv-constraints/bin/python -m pip freeze --exclude redoxlight | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' > constraints.txt
+	.venv-constraints/bin/python -m pip freeze --exclude redoxlight > .venv-constraints/freeze.txt
+	grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' .venv-constraints/freeze.txt > .venv-constraints/pinned.txt
+	mv .venv-constraints/pinned.txt constraints.txt
 	rm -rf .venv-constraints
 
 clean:

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong. An exception nobody expected is not caught: its traceback is what has to be reported.
     """
     recipe.single_threaded_libraries()
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
     as_json = "--json" in ours
     if as_json:  # it may stand anywhere
@@ -187,7 +187,7 @@ def check(
 
 @app.command()
 def process(
-    beamtime: ConfigFile,
+    beamtime: ConfigFile = Path("beamtime.toml"),
     scheduler: Annotated[str, typer.Option(help="serial, or threads:<workers>.")] = "serial",
     only: Annotated[
         str | None, typer.Option(help="Technique (xrd) or measurement (xrd.bccfe) to process.")

@@ -205,6 +205,10 @@ def validate(ds: xr.Dataset, kind: str) -> None:
     """
     if kind not in KINDS:
         raise SchemaError(f"kind {kind!r}", "does not exist", f"known kinds: {', '.join(KINDS)}")
+    import xarray as xr
+
+    if not isinstance(ds, xr.Dataset):
+        raise SchemaError(f"Dataset of kind {kind}", f"is a {type(ds).__name__}", "give an xarray.Dataset")
     spec = KINDS[kind]
     problems = [
         *_structure(ds, spec),

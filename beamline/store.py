@@ -16,7 +16,8 @@ What comes back from `open_result` is what was saved, except for this normalisat
   `beamline.nexus.ATTRIBUTES`, which belong to the file.
 
 A complex variable ``x`` is stored as ``x_re`` and ``x_im`` and put together again when opened. Integer images
-are compressed without loss (gzip and shuffle, one frame per chunk), everything else is stored as it is.
+are compressed without loss (gzip and shuffle, one frame per chunk), everything else is stored as it is. All
+numbers carry Fletcher-32 checksums: a damaged array is an error when it is read, by whatever program.
 Writing is atomic (`beamline.atomic`); the file is put together in memory first, because HDF5 does not survive
 a disk that fills up under it.
 """
@@ -38,6 +39,9 @@ from beamline.plain import plain_array, plain_attributes
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
+
+_CHUNK = 1 << 20
+"""Bytes of an array under one checksum."""
 
 COMPLEX = "complex_name"
 """Attribute of ``x_re`` and ``x_im`` that names ``x``."""
@@ -278,18 +282,26 @@ def _groups_above(tree: xr.DataTree) -> dict[str, xr.Dataset]:
 
 
 def _encoding(dims: tuple[Any, ...], values: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Return how an array is written."""
+    """Return how an array is written: images compressed, numbers with checksums, so that rot is noticed."""
     kind = values.dtype.kind
+    encoding: dict[str, Any] = {}
     if kind == "f":
-        return {"_FillValue": None}
+        encoding = {"_FillValue": None}
     if kind == "M":
-        return {"units": "nanoseconds since 1970-01-01", "calendar": "proleptic_gregorian", "dtype": "int64"}
+        encoding = {"units": "nanoseconds since 1970-01-01", "calendar": "proleptic_gregorian"}
     if kind == "m":
-        return {"units": "nanoseconds", "dtype": "int64"}
-    if kind in "iu" and dims[-2:] == ("y", "x") and values.size:
+        encoding = {"units": "nanoseconds"}
+    if kind in "mM":
+        encoding["dtype"] = "int64"
+    if kind not in "iufmMb" or not values.size or not values.ndim:
+        return encoding
+    if kind in "iu" and dims[-2:] == ("y", "x"):
         chunks = (1,) * (values.ndim - 2) + values.shape[-2:]
-        return {"compression": "gzip", "compression_opts": 1, "shuffle": True, "chunksizes": chunks}
-    return {}
+        encoding |= {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    else:
+        rows = max(1, _CHUNK // (values.nbytes // values.shape[0]))
+        chunks = (min(rows, values.shape[0]), *values.shape[1:])
+    return encoding | {"chunksizes": chunks, "fletcher32": True}
 
 
 def _opened(value: Any) -> Any:

@@ -70,11 +70,14 @@ def chunks(recipe: Recipe, path: Path, raw: Raw, names: Sequence[str], timezone:
 def chunk_key(
     recipe: Recipe, files: Iterable[dict[str, str]], frames: tuple[int, int] | None, timezone: str
 ) -> str:
-    """Return the key of a chunk: the hash of all that decides its result."""
+    """Return the key of a chunk: the hash of all that decides its result.
+
+    The name of a file does, as it stands in the result; the folder does not.
+    """
     return _sha256(
         {
             "version": __version__,
-            "files": list(files),
+            "files": [{**file, "name": Path(file["name"]).name} for file in files],
             "frames": frames,
             "timezone": timezone,
             "read": provenance.plain(recipe.read),

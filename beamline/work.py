@@ -43,13 +43,18 @@ class Run:
         return self.book.shard(entry).is_file()
 
     def name(self, path: Path) -> str:
-        """Return a path as the journal names it: from the folder of beamtime.toml, if it is in it."""
+        """Return a path as the journal names it: from the folder of beamtime.toml on.
+
+        So the names stay true when raw data and analysis are moved together. Where the two share no folder
+        but the root, they do not move together, and the whole path is the name.
+        """
         folder = self.beamtime.folder
-        return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+        apart = os.path.commonpath([path, folder]) == os.path.sep
+        return str(path) if apart else Path(os.path.relpath(path, folder)).as_posix()
 
     def path(self, name: str) -> Path:
         """Return the path of a name in the journal."""
-        return self.beamtime.folder / name
+        return Path(os.path.normpath(self.beamtime.folder / name))
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -100,6 +101,8 @@ def format_of(path: Path, kind: str | None = None) -> Format:
         There is no such file, it is empty, or no format (of `kind`) reads it.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
+            raise DataFileError(path, "is not a file")
         with open(path, "rb") as file:
             head = file.read(HEAD)
     except OSError as error:
@@ -164,6 +167,8 @@ def read(
     """
     if isinstance(path, str | os.PathLike):
         return _read_one(Path(path), kind, options)
+    if not isinstance(path, Sequence) or not all(isinstance(item, str | os.PathLike) for item in path):
+        raise ConfigError("read", f"was given {path!r}", "give a path or a list of paths")
     import xarray as xr
 
     frames = [_read_one(Path(item), kind, options) for item in path]
