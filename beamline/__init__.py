@@ -26,7 +26,7 @@ __getattr__, __dir__ = attach(
     },
 )
 
-__all__ = ["open", "process", "read", "replay", "save", "validate"]
+__all__ = ["Clock", "join", "open", "process", "read", "replay", "save", "validate"]
 
 if TYPE_CHECKING:
     from beamline import simulate as simulate

@@ -166,6 +166,8 @@ def _leaves(
         found = [("channels", channels)]
     else:
         found = [(node.path.strip("/") or "channels", node.to_dataset()) for node in channels.leaves]
+    if not isinstance(clock, Clock | Mapping | None):
+        raise JoinError(f"clock {clock!r}", "is not a clock", 'give beamline.Clock("95.2s")')
     if not isinstance(clock, Mapping):
         return [(name, ds, clock or Clock()) for name, ds in found]
     unknown = set(clock) - {name for name, _ in found}

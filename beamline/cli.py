@@ -165,9 +165,7 @@ def init(
 
 @app.command()
 def check(
-    beamtime: Annotated[
-        Path | None, typer.Argument(metavar="beamtime.toml", help="The configuration.")
-    ] = None,
+    beamtime: ConfigFile = Path("beamtime.toml"),
     schema: Annotated[bool, typer.Option("--schema", help="Print its JSON schema instead.")] = False,
 ) -> Outcome:
     """Check a configuration without processing anything."""
@@ -178,8 +176,6 @@ def check(
     if schema:
         document = config.schema()
         return Outcome(document, json.dumps(document, indent=2, ensure_ascii=False))
-    if beamtime is None:
-        raise ConfigError("check", "needs a beamtime.toml, or --schema", "see redoxlight check --help")
     found = processing.check(beamtime)
     rows: list[list[Any]] = [["measurement", "files"], *([place, count] for place, count in found.items())]
     return Outcome({"measurements": found}, console.table(rows))

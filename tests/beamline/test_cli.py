@@ -79,12 +79,11 @@ def test_a_missing_file_is_named_without_failing(tmp_path: Path, capsys: pytest.
     [
         (["process", "none.toml"], "none.toml: is missing"),
         (["process", "."], "is a folder, not a file"),
-        (["process"], "Missing argument"),
+        (["process", "no.toml"], "no.toml"),
         (["process", "beamtime.toml", "--scheduler", "dask"], "scheduler 'dask': does not exist"),
         (["process", "beamtime.toml", "--only", "xas"], "only 'xas': is no measurement"),
         (["proces"], "No such command"),
         (["process", "beamtime.toml", "--fast"], "No such option"),
-        (["check"], "needs a beamtime.toml, or --schema"),
     ],
 )
 @pytest.mark.parametrize("as_json", [False, True])

@@ -7,15 +7,18 @@ from beamline import model
 UNITS = {
     "deg": "two_theta position alpha beta gamma zero",
     "1/angstrom": "q k",
-    "angstrom": "d r a b c",
+    "angstrom": "d r a b c distance",
     "angstrom**3": "volume",
-    "eV": "energy excitation_energy emission_energy energy_loss e0",
+    "angstrom**2": "sigma2",
+    "eV": "energy excitation_energy emission_energy energy_loss e0 edge_energy energy_shift e0_shift",
     "s": "exposure",
     "um": "size",
     "V": "voltage",
     "degC": "temperature",
-    "": "coverage live_rows asymmetry scale fraction strain rwp gof mu mu_ref norm edge_step chi",
-    None: "i0 dose monitor counts intensity fwhm area chi_r current capacity",
+    "": "coverage live_rows asymmetry scale fraction strain rwp gof mu mu_ref norm flat pre_edge post_edge "
+    "edge_step chi chi_fit window amplitude coordination r_factor reduced_chi2 repeats",
+    None: "i0 it ir fluorescence tey tfy dose monitor counts intensity background fwhm area chi_r chi_r_fit "
+    "current capacity",
 }
 SIGNALS = {
     "images": "counts",
@@ -34,6 +37,10 @@ SIGNALS = {
 def test_names_keep_their_units() -> None:
     promised = {name: unit for unit, names in UNITS.items() for name in names.split()}
     assert {name: model.NAMES[name].units for name in promised} == promised
+
+
+def test_no_name_is_without_a_promise() -> None:
+    assert set(model.NAMES) == {name for names in UNITS.values() for name in names.split()}
 
 
 def test_kinds_keep_their_signals() -> None:
