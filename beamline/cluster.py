@@ -96,7 +96,7 @@ class Dask:
                     n_workers=self._where,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,
                     env=threads_of_libraries(),
                 )
