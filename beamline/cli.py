@@ -184,7 +184,9 @@ def check(
 @app.command()
 def process(
     beamtime: ConfigFile = Path("beamtime.toml"),
-    scheduler: Annotated[str, typer.Option(help="serial, or threads:<workers>.")] = "serial",
+    scheduler: Annotated[
+        str, typer.Option(help="serial, threads:<workers>, dask:local:<workers> or tcp://<host>:<port>.")
+    ] = "serial",
     only: Annotated[
         str | None, typer.Option(help="Technique (xrd) or measurement (xrd.bccfe) to process.")
     ] = None,

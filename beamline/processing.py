@@ -19,6 +19,7 @@ file is reported as failed and the shard kept aside. Excluding a file, or taking
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -59,7 +60,8 @@ def process(
     path
         The configuration.
     scheduler
-        "serial", "threads:<workers>" or a `beamline.recipe.Scheduler`; the results are the same bytes.
+        "serial", "threads:<workers>", "dask:local:<workers>", the address of a Dask cluster
+        ("tcp://host:8786"), or a `beamline.recipe.Scheduler`; the results are the same bytes.
     only
         A technique ("xrd") or measurement ("xrd.bccfe") to process; what is stored of the others stays.
     progress
@@ -79,14 +81,16 @@ def process(
     """
     beamtime = config.load(path)
     chosen = _chosen(beamtime, only)
-    runner = scheduler_of(scheduler) if isinstance(scheduler, str) else scheduler
+    if isinstance(scheduler, str):
+        with contextlib.closing(scheduler_of(scheduler)) as runner:
+            return process(path, runner, only, progress)
     if not beamtime.output.exists():
         _find(beamtime, chosen)  # before anything is written
     with journal.locked(beamtime.output):
         book = Journal(beamtime.output, beamtime.name)
         found = _find(beamtime, chosen, known=book)
         inventory = Inventory(beamtime.output)
-        run = Run(beamtime, book, inventory, runner, progress or Quiet(), Report())
+        run = Run(beamtime, book, inventory, scheduler, progress or Quiet(), Report())
         _process([Work(run, measurement, files) for measurement, files in found], run)
         run.report.result = beamtime.output / RESULTS if book.results else None
         return run.report

@@ -15,10 +15,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from beamline.errors import ConfigError
+from beamline.errors import ConfigError, RedoxlightError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -76,11 +77,18 @@ class Recipe:
 class Scheduler(Protocol):
     """Runs a function over many inputs; results may come in any order, with the input's index.
 
-    An exception of the function ends the iteration; what is not done by then is not begun.
+    An exception of the function ends the iteration; what is not done by then is not begun. Where the work is
+    done elsewhere, function and items must be such that they can be sent, and an error stands for the result
+    of an item that could not be run.
     """
 
-    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R]]:
+    def map(
+        self, function: Callable[[T], R], items: Sequence[T]
+    ) -> Iterator[tuple[int, R | RedoxlightError]]:
         """Yield ``(index, function(items[index]))`` for every item, as they get done."""
+
+    def close(self) -> None:
+        """Let go of what the scheduler holds; it may be used again."""
 
 
 class Serial:
@@ -89,6 +97,9 @@ class Serial:
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R]]:
         """Yield results in order."""
         return ((index, function(item)) for index, item in enumerate(items))
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
 
 
 @dataclass(frozen=True)
@@ -107,23 +118,47 @@ class Threads:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
+    def close(self) -> None:
+        """Do nothing: the threads ended with the last result."""
+
 
 def scheduler(name: str) -> Scheduler:
-    """Return the scheduler of a name: "serial" or "threads:<number of workers>".
+    """Return the scheduler of a name.
+
+    Parameters
+    ----------
+    name
+        "serial", "threads:<workers>", "dask:local:<workers>", or the address of a Dask cluster,
+        "tcp://<host>:<port>".
 
     Raises
     ------
     ConfigError
-        There is no such scheduler.
+        There is no such scheduler, or Dask is not installed.
     """
-    kind, _, workers = name.partition(":")
     if name == "serial":
         return Serial()
-    if kind == "threads" and workers.isascii() and workers.isdecimal() and 0 < int(workers) <= MOST_WORKERS:
-        return Threads(int(workers))
+    kind, _, number = name.rpartition(":")
+    workers = int(number) if number.isascii() and number.isdecimal() and len(number) < 6 else 0
+    if kind == "threads" and 0 < workers <= MOST_WORKERS:
+        return Threads(workers)
+    is_local = kind == "dask:local" and 0 < workers <= MOST_WORKERS
+    if is_local or (name.startswith("tcp://") and workers):
+        if find_spec("distributed") is None:
+            raise ConfigError("dask", "is not installed", "pip install 'redoxlight[dask]'")
+        from beamline.cluster import Dask
+
+        return Dask(workers if is_local else name)
     raise ConfigError(
-        f"scheduler {name!r}", "does not exist", f"write serial, or threads:<1 to {MOST_WORKERS}>"
+        f"scheduler {name!r}",
+        "does not exist",
+        f"write serial, threads:<1 to {MOST_WORKERS}>, dask:local:<workers> or tcp://<host>:<port>",
     )
+
+
+def nearby(runner: Scheduler) -> Scheduler:
+    """Return who does what cannot be sent away: `runner` itself, or threads where it works elsewhere."""
+    return runner if isinstance(runner, Serial | Threads) else Threads(min(8, os.cpu_count() or 1))
 
 
 def single_threaded_libraries() -> None:
@@ -132,6 +167,11 @@ def single_threaded_libraries() -> None:
     They read the environment when they are loaded, so that this belongs at the start of a program. With more
     threads than one, sums may come in another order and differ in the last bit.
     """
-    for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-    os.environ.setdefault("VECLIB_MAXIMUM_THREADS", "1")
+    os.environ.update(threads_of_libraries())
+
+
+def threads_of_libraries() -> dict[str, str]:
+    """Return the variables that hold libraries to one thread, with what the environment says of them."""
+    libraries = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA")
+    names = (*(f"{library}_NUM_THREADS" for library in libraries), "VECLIB_MAXIMUM_THREADS")
+    return {name: os.environ.get(name, "1") for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -49,7 +50,7 @@ def describe(path: str | os.PathLike[str]) -> str:
         attributes = [f"{key} = {value}" for key, value in part["attributes"].items()]
         if short := [text for text in attributes if len(text) <= _LONGEST]:
             lines.append(f"  {', '.join(short)}")
-        lines += [f"  {step['number']}. {step['text']}" for step in part["history"]]
+        lines += [f"  {line}" for line in _lines(part["history"])]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -173,6 +174,19 @@ def _steps(history: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         if origins and origins != [str(number - 1)]:
             words.append(f"(of {', '.join(dict.fromkeys(origins))})")
         yield {"number": number, "text": " ".join(words), **_json(step)}
+
+
+def _lines(steps: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for each step; readings of one kind that follow each other share one."""
+    for text, group in itertools.groupby(steps, lambda step: str(step["text"])):
+        same = list(group)
+        first, last = same[0]["number"], same[-1]["number"]
+        if first == last:
+            yield f"{first}. {text}"
+        elif all("leaf" in step for step in same):
+            yield f"{first}-{last}. {text}, {len(same)} parts of it"
+        else:
+            yield f"{first}-{last}. {text}, {len(same)} times"
 
 
 def _parameters(step: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

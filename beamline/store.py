@@ -24,8 +24,11 @@ a disk that fills up under it.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +50,8 @@ COMPLEX = "complex_name"
 """Attribute of ``x_re`` and ``x_im`` that names ``x``."""
 
 SEPARATOR = "::"
+
+_writing = threading.Lock()
 
 
 def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> None:
@@ -75,7 +80,8 @@ def save(result: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> None
     else:
         ((_, stored),) = _valid_leaves(result)
     try:
-        image = stored.to_netcdf(engine="h5netcdf")
+        with _own_lock():
+            image = stored.to_netcdf(engine="h5netcdf")
     except (TypeError, ValueError, NotImplementedError) as error:
         raise SchemaError(path, f"the result cannot be stored ({error})") from error
     write_atomic(path, image)
@@ -195,6 +201,18 @@ def _read(image: bytes, file: Path, group: str) -> xr.Dataset | xr.DataTree:
                 for node in tree.subtree
             }
         )
+
+
+@contextlib.contextmanager
+def _own_lock() -> Iterator[None]:
+    """Keep xarray from asking a Dask client, if there is one, for a lock: it knows no files in memory."""
+    if "distributed" not in sys.modules:
+        yield
+        return
+    import dask.config
+
+    with _writing, dask.config.set(scheduler="synchronous"):
+        yield
 
 
 def _valid_leaves(result: xr.Dataset | xr.DataTree) -> Iterator[tuple[str, xr.Dataset]]:

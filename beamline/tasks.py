@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamline import __version__, journal, provenance
-from beamline.errors import DataFileError
+from beamline.errors import DataFileError, RedoxlightError
 from beamline.inventory import Raw
 from beamline.journal import Entry
 from beamline.recipe import Recipe, Step
@@ -116,6 +117,31 @@ def run_chunk(recipe: Recipe, task: Task, shard: Path) -> None:
     for step in recipe.each:
         data = step(data)
     store_shard(data, task.entry, shard)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An exception nobody expected, as text: the exception itself may not survive the way from a worker."""
+
+    problem: str
+    traceback: str
+
+
+def attempt_chunk(recipe: Recipe, task_and_shard: tuple[Task, Path]) -> RedoxlightError | Fault | None:
+    """Run a chunk, in whatever process; return what went wrong."""
+    return attempt(functools.partial(run_chunk, recipe, *task_and_shard))
+
+
+def attempt(work: Callable[[], Any]) -> RedoxlightError | Fault | None:
+    """Do a piece of work that may fail without taking the others with it; return what went wrong."""
+    try:
+        work()
+    except RedoxlightError as error:
+        error.__traceback__ = error.__cause__ = error.__context__ = None  # they hold the data
+        return error
+    except Exception as error:
+        return Fault(f"{type(error).__name__}: {error}", traceback.format_exc())
+    return None
 
 
 def store_shard(data: xr.Dataset | xr.DataTree, entry: Entry, shard: Path) -> None:

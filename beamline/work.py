@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,9 +18,9 @@ from beamline.config import Beamtime, Measurement
 from beamline.errors import DataFileError, RedoxlightError
 from beamline.inventory import Inventory, Raw
 from beamline.journal import DONE, FAILED, KEPT, Entry, Journal
-from beamline.recipe import Recipe, Scheduler
+from beamline.recipe import Recipe, Scheduler, nearby
 from beamline.report import Counts, Failure, Report, Reporter
-from beamline.tasks import Task
+from beamline.tasks import Fault, Task
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -161,7 +160,7 @@ class Work:
         failures: dict[Path, Failure] = {}
         looked: dict[Path, Raw | RedoxlightError] = {}
         for index, raw in self._progressing(
-            f"{self.place}: files", self.run.runner.map(look, recipe.files), len(recipe.files)
+            f"{self.place}: files", nearby(self.run.runner).map(look, recipe.files), len(recipe.files)
         ):
             looked[recipe.files[index]] = raw
         for file in recipe.files:
@@ -175,15 +174,12 @@ class Work:
 
     def _run_tasks(self, recipe: Recipe, todo: Sequence[Task]) -> dict[Path, Failure]:
         """Run tasks and write down how they ended; return what failed."""
-
-        def run(task: Task) -> Failure | None:
-            return self.attempt(
-                lambda: tasks.run_chunk(recipe, task, self.run.book.shard(task.entry)), task.path
-            )
-
+        run = functools.partial(tasks.attempt_chunk, replace(recipe, files=()))  # the task names its own
+        items = [(task, self.run.book.shard(task.entry)) for task in todo]
         failures: dict[Path, Failure] = {}
-        for index, failure in self._progressing(self.place, self.run.runner.map(run, todo), len(todo)):
+        for index, wrong in self._progressing(self.place, self.run.runner.map(run, items), len(todo)):
             task = todo[index]
+            failure = self._told(wrong, task.path)
             if failure:
                 failures.setdefault(task.path, failure)
                 for file in task.entry.files:
@@ -301,16 +297,15 @@ class Work:
 
     def attempt(self, work: Callable[[], Any], file: Path | None = None) -> Failure | None:
         """Do a piece of work that may fail without taking the others with it."""
-        try:
-            work()
-        except RedoxlightError as error:
-            return self.failure(error, file)
-        except Exception as error:
+        return self._told(tasks.attempt(work), file)
+
+    def _told(self, wrong: RedoxlightError | Fault | None, file: Path | None) -> Failure | None:
+        """Return what went wrong as the report names it."""
+        if isinstance(wrong, Fault):
             subject = self.run.name(file) if file else self.place
-            problem = f"{type(error).__name__}: {error}"
             remedy = "this is a fault of the program: please report it"
-            return Failure(self.place, subject, problem, remedy, traceback.format_exc())
-        return None
+            return Failure(self.place, subject, wrong.problem, remedy, wrong.traceback)
+        return None if wrong is None else self.failure(wrong, file)
 
     def failure(self, error: RedoxlightError, file: Path | None = None) -> Failure:
         """Return an error with the name of the input it belongs to and without our folders."""

@@ -62,7 +62,7 @@ def test_schedulers_have_names() -> None:
     ["", "threads", "threads:", "threads:0", "threads:-1", "threads:2000", "threads:²", "serial:2", "dask"],
 )
 def test_other_schedulers_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="write serial, or threads:"):
+    with pytest.raises(ConfigError, match="write serial, threads:"):
         recipe.scheduler(name)
 
 
@@ -75,3 +75,17 @@ def test_libraries_get_one_thread_unless_the_user_says_otherwise(monkeypatch: py
 
 def test_a_step_puts_the_data_first() -> None:
     assert recipe.Step(lambda data, by: data / by, {"by": 4})(2) == 0.5
+
+
+@pytest.mark.parametrize(
+    "name", ["dask", "dask:local", "dask:local:0", "dask:local:x", "tcp://host", "tcp:8786"]
+)
+def test_cluster_that_cannot_be_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        recipe.scheduler(name)
+
+
+def test_cluster_without_dask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"dask: is not installed; pip install 'redoxlight\[dask\]'"):
+        recipe.scheduler("dask:local:2")

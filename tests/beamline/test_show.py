@@ -186,3 +186,18 @@ def test_every_kind_is_described(kind: str, tmp_path: Path) -> None:
     beamline.save(of_kind(kind), tmp_path / "x.nc")
     assert kind in describe(tmp_path / "x.nc")
     json.dumps(describe_json(tmp_path / "x.nc"), allow_nan=False)
+
+
+def test_equal_steps_that_follow_each_other_are_one_line(tmp_path: Path) -> None:
+    raw = tmp_path / "all.prj"
+    raw.write_text("scans")
+    tree = xr.DataTree.from_dict({f"/scan_{i}": patterns(seed=i).drop_attrs(deep=False) for i in range(3)})
+    leaves = [node.to_dataset() for node in provenance.record_read(tree, {"element": "Ni"}, [raw]).leaves]
+    steps = [step for leaf in leaves for step in provenance.history(leaf)]
+    result = provenance.with_history(patterns(), [*steps, {"step": "test.align", "version": "0"}])
+    beamline.save(result, tmp_path / "x.nc")
+    assert describe(tmp_path / "x.nc").splitlines()[-2:] == [
+        "  1-3. read 1 file (all.prj) element=Ni, 3 parts of it",
+        "  4. test.align",
+    ]
+    assert len(describe_json(tmp_path / "x.nc")["parts"][0]["history"]) == 4
