@@ -38,6 +38,9 @@ class Technique:
     demo
         ``"module:function"``: ``(folder) -> path``; simulates a small beamtime in `folder` and returns its
         ``beamtime.toml``. "" where there is none.
+    compare
+        ``"module:function"``: ``(beamtime.toml of the demo, file of its results) -> comparisons``
+        (`beamline.comparison`) of the simulated truth with what was found. "" where there is none.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Technique:
     figures: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
     demo: str = ""
+    compare: str = ""
 
 
 @cache

@@ -12,4 +12,6 @@ TECHNIQUE = Technique(
     template="xas.measurement:TEMPLATE",
     figures={"xas.scans": "xas.figures:edge_stack", "xas.exafs": "xas.figures:chi_r"},
     commands={"xas": "xas.cli:reduce", "fit": "xas.cli:fit"},
+    demo="xas.demo:run",
+    compare="xas.demo:compare",
 )
