@@ -16,7 +16,7 @@ export MPLBACKEND ?= Agg
 .PHONY: help demo test test-slow lint format bench constraints clean
 
 help:
-	@echo "make demo         simulate a small frame series, process it, draw the figures (in demo_out/)"
+	@echo "make demo         simulate a small beamtime, process it, draw it, compare with the truth (in demo_out/)"
 	@echo "make test         run the tests (REDOXLIGHT_DATA=<folder> adds those on real measurements)"
 	@echo "make test-slow    run the long ones too"
 	@echo "make lint         ruff and mypy --strict"

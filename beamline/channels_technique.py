@@ -11,4 +11,6 @@ TECHNIQUE = Technique(
     recipe="beamline.channels_config:recipe",
     template="beamline.channels_config:TEMPLATE",
     figures={"channels": "beamline.channels_figures:overview"},
+    demo="beamline.channels_demo:run",
+    compare="beamline.channels_demo:compare",
 )

@@ -127,10 +127,11 @@ def demo(
     found = {name: t.demo for name, t in techniques.techniques().items() if t.demo}
     if not found:
         raise ConfigError("demo", "no installed technique has one")
-    from beamline import drawing
+    from beamline import drawing, truth
     from beamline.processing import process
 
     outcomes, written = [], []
+    compared: list[truth.Comparison] = []
     for name, target in found.items():
         beamtime = resolve(target)(folder if len(found) == 1 else folder / name)
         with console.Bar() as bar:
@@ -139,10 +140,22 @@ def demo(
         if report.result:
             drawn, failed = drawing.draw(report.result, beamtime.parent / "figures")
             written += [str(path) for path in drawn]
+            compare = techniques.techniques()[name].compare
+            compared += resolve(compare)(beamtime, Path(report.result)) if compare else []
             outcomes.append(Outcome({}, "", failed, console.SOME_FAILED if failed else console.DONE))
     return Outcome(
-        {"reports": [o.document for o in outcomes if o.document], "written": written},
-        "\n".join([*(o.text for o in outcomes if o.text), *(f"figure:  {path}" for path in written)]),
+        {
+            "reports": [o.document for o in outcomes if o.document],
+            "written": written,
+            "compared": [{**vars(c), "pull": c.pull} for c in compared],
+        },
+        "\n".join(
+            [
+                *(o.text for o in outcomes if o.text),
+                *(f"figure:  {path}" for path in written),
+                *([console.table(truth.rows(compared))] if compared else []),
+            ]
+        ),
         [sentence for outcome in outcomes for sentence in outcome.errors],
         max(outcome.code for outcome in outcomes),
     )

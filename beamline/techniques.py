@@ -41,6 +41,9 @@ class Technique:
     checks, full_checks
         What ``redoxlight doctor`` looks at, and what takes it longer than a moment: name to
         ``"module:function"``, a function without arguments that returns a `beamline.doctor.Finding`.
+    compare
+        ``"module:function"``: ``(beamtime.toml of the demo, file of its results) -> comparisons``
+        (`beamline.truth`) of the simulated truth with what was found. "" where there is none.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Technique:
     demo: str = ""
     checks: Mapping[str, str] = field(default_factory=dict)
     full_checks: Mapping[str, str] = field(default_factory=dict)
+    compare: str = ""
 
 
 @cache

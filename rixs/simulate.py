@@ -110,6 +110,17 @@ def excitation_energies(start: float = 527.0, stop: float = 533.0, step: float =
     return np.linspace(start, stop, round((stop - start) / step) + 1)
 
 
+def tio2_spectrum(excitation: float, edges: Array, resolution: float) -> Array:
+    """Return the same of TiO2: an elastic line, and a band as strong as it absorbs."""
+    from scipy.special import ndtr
+
+    def line(center: float, width: float) -> Array:
+        return np.diff(ndtr((edges - center) / (np.hypot(width, resolution) / FWHM)))
+
+    absorbed = float(_tio2_absorption(np.array([excitation]))[0])
+    return np.asarray(30.0 * line(excitation, 0.0) + 60.0 * absorbed * line(526.2, 2.6))
+
+
 def spectrum(excitation: float, edges: Array, oxidised: float, resolution: float) -> Array:
     """Return the photons per 10⁶ counts of I0 expected between emission energies `edges` (eV)."""
     from scipy.special import expit, ndtr
@@ -129,7 +140,7 @@ def spectrum(excitation: float, edges: Array, oxidised: float, resolution: float
 
 
 def scan(
-    oxidised: float = 1.0,
+    oxidised: float | None = 1.0,
     seed: int = 0,
     energies: Array | None = None,
     spectrograph: Spectrograph | None = None,
@@ -143,7 +154,7 @@ def scan(
     Parameters
     ----------
     oxidised
-        Strength of the oxidised-oxygen feature; 0 for a pristine sample.
+        Strength of the oxidised-oxygen feature; 0 for a pristine sample; None for TiO2 instead of a cathode.
     seed
         Seed of the noise.
     energies
@@ -197,12 +208,20 @@ def scan(
     return model.with_defaults(images, "images")
 
 
-def expected_photons(oxidised: float, energies: Array, spectrograph: Spectrograph) -> Array:
-    """Return the photons expected per 10⁶ counts of I0 in every pixel: (frame, y, x)."""
+def expected_photons(oxidised: float | None, energies: Array, spectrograph: Spectrograph) -> Array:
+    """Return the photons expected per 10⁶ counts of I0 in every pixel: (frame, y, x).
+
+    `oxidised` is that of `scan`.
+    """
+
+    def emitted(energy: float) -> Array:
+        if oxidised is None:
+            return tio2_spectrum(energy, edges, spectrograph.resolution)
+        return spectrum(energy, edges, oxidised, spectrograph.resolution)
+
     borders = np.arange(spectrograph.columns + 1) - 0.5
     edges = spectrograph.energy(borders - spectrograph.shift()[:, None])
-    photons = [spectrum(float(e), edges, oxidised, spectrograph.resolution) for e in energies]
-    return np.array(photons) / spectrograph.rows
+    return np.array([emitted(float(energy)) for energy in energies]) / spectrograph.rows
 
 
 def true_map(oxidised: float, energies: Array, spectrograph: Spectrograph, emission: Array) -> Array:
@@ -238,9 +257,7 @@ def tio2(
     import xarray as xr
 
     energy = np.arange(526.0, 540.0, step)
-    shape = 0.15 + 0.25 / (1 + np.exp(-(energy - 534.5) / 1.5))
-    for center, width, height in ((531.0, 0.9, 1.0), (533.7, 1.3, 0.9), (539.0, 3.0, 0.5)):
-        shape += height * np.exp(-0.5 * ((energy - center) / (width / FWHM)) ** 2)
+    shape = 0.15 + _tio2_absorption(energy)
     rng = np.random.default_rng(seed)
     flux = rng.poisson(i0, len(energy)).astype(float)
     signal = rng.poisson(counts * shape).astype(float)
@@ -256,6 +273,14 @@ def tio2(
         attrs={"simulated": "yes"},
     )
     return model.with_defaults(scans, "xas.scans")
+
+
+def _tio2_absorption(energy: Array) -> Array:
+    """Return the O K absorption of TiO2 over its pre-edge, 1 at the top of the first peak (531 eV)."""
+    total = 0.25 / (1 + np.exp(-(energy - 534.5) / 1.5))
+    for center, width, height in ((531.0, 0.9, 1.0), (533.7, 1.3, 0.9), (539.0, 3.0, 0.5)):
+        total += height * np.exp(-0.5 * ((energy - center) / (width / FWHM)) ** 2)
+    return np.asarray(total)
 
 
 def true_area(
@@ -338,7 +363,8 @@ def write_scans(
     Parameters
     ----------
     folder
-        Gets a folder ``CCD Scan <number> <state>`` for each state, ``SigScan_TiO2.txt`` and ``truth.json``.
+        Gets a folder ``CCD Scan <number> <state>`` for each state and for TiO2, ``SigScan_TiO2.txt`` and
+        ``truth.json``.
     states
         Strength of the oxidised-oxygen feature by state.
     seed
@@ -380,11 +406,18 @@ def write_scans(
             "oxidised": oxidised,
             "window_area": true_area(oxidised, energies, spectrograph.resolution),
         }
+    name = f"CCD Scan {17001 + len(states)} TiO2"
+    images = scan(
+        None, seed * 1000 + len(states), energies, spectrograph, flux, mono_offset=mono_offset,
+        mono_drift=mono_drift,
+    )  # fmt: skip
+    write_scan(folder / name, images, f"tio2{17001 + len(states)}")
     reference = tio2(seed, mono_offset)
     write_atomic(folder / "SigScan_TiO2.txt", irixs_files.sigscan(reference).encode())
     truth = {
         "seed": seed,
         "scans": scans,
+        "tio2": {"folder": name, "first_peak_eV": 531.0},
         "excitation_energies_eV": energies.tolist(),
         "window_eV": WINDOW,
         "feature_eV": FEATURE,

@@ -12,4 +12,6 @@ TECHNIQUE = Technique(
     template="rixs.measurement:TEMPLATE",
     figures={"rixs.map": "rixs.figures:overview", "rixs.cut": "rixs.figures:cut"},
     commands={"rixs": "rixs.cli:rixs", "window": "rixs.cli:window"},
+    demo="rixs.demo:run",
+    compare="rixs.demo:compare",
 )

@@ -13,4 +13,6 @@ TECHNIQUE = Technique(
     figures={"xas.scans": "xas.figures:edge_stack", "xas.exafs": "xas.figures:chi_r"},
     commands={"xas": "xas.cli:reduce", "fit": "xas.cli:fit"},
     full_checks={"FEFF": "xas.checks:feff"},
+    demo="xas.demo:run",
+    compare="xas.demo:compare",
 )

@@ -23,7 +23,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,50 @@ class Profile:
         return np.asarray(fwhm), 1.36603 * ratio - 0.47719 * ratio**2 + 0.11116 * ratio**3
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A powder that is in the beam with others.
+
+    Attributes
+    ----------
+    crystals
+        The crystal as it is in every frame: with the cell, the occupancies and the name it has then.
+    volumes
+        How much of it there is in every frame, in any unit common to all phases; 1 where not given.
+    profile
+        Width of its rings.
+    """
+
+    crystals: tuple[Crystal, ...]
+    volumes: tuple[float, ...] = ()
+    profile: Profile = Profile()
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Reflections of single crystals that lie still on the rings of a powder.
+
+    Attributes
+    ----------
+    crystal
+        What they are crystals of.
+    number
+        How many spots.
+    photons
+        Of a spot, the median; they are distributed lognormally with a standard deviation of 1 in ln.
+    width
+        Standard deviation of a spot, px.
+    seed
+        Seed of where they are.
+    """
+
+    crystal: Crystal
+    number: int = 40
+    photons: float = 2e5
+    width: float = 1.5
+    seed: int = 0
+
+
 def powder_frames(
     geometry: Geometry,
     crystal: Crystal = CEO2,
@@ -163,33 +207,168 @@ def powder_frames(
     ConfigError
         No ring falls on the detector, or a parameter is not possible.
     """
-    profile = profile or Profile()
     cells = [crystal.cell] if cells is None else cells
-    height, width = geometry.shape_of(None)
-    fine = dataclasses.replace(
-        geometry,
-        pixel_size=(geometry.pixel_size[0] / subpixels, geometry.pixel_size[1] / subpixels),
-        shape=(height * subpixels, width * subpixels),
+    crystals = tuple(dataclasses.replace(crystal, cell=tuple(cell)) for cell in cells)
+    sample = [Phase(crystals, profile=profile or Profile())]
+    series = Series(geometry, sample, counts, background, polarization, beam_stop, subpixels)
+    frames = [detect(frame, dead, gain, seed, number) for number, frame in enumerate(series.expected())]
+    images = xr.Dataset(
+        {"counts": (("frame", "y", "x"), np.stack(frames), {"units": "count" if gain is None else "ADU"})}
     )
-    two_theta = np.degrees(fine.two_theta())
-    weight = pixel_normalization(fine, polarization)
-    weight[two_theta < beam_stop] = 0.0
-    highest = float(two_theta.max())
-    hkl, families = _reflections(crystal, geometry.wavelength, highest)
-    frames, rows = [], []
-    scale = 0.0
-    for cell in cells:
-        position, area = _rings(crystal, cell, geometry.wavelength, hkl, families)
-        if not scale:
-            fwhm, eta = profile.widths(position)
-            scale = counts / float((area * _pseudo_voigt(np.zeros_like(fwhm), fwhm, eta)).max())
-        rows.append((position, profile.widths(position)[0], scale * area))
-        pattern = _pattern(position, scale * area, profile, background, highest)
-        rings = _binned(weight * pattern(two_theta), subpixels)
-        frames.append(rings)
-    images = _detected(np.stack(frames), dead, gain, seed)
-    position, fwhm, area = (np.stack(column) for column in zip(*rows, strict=True))
-    return images, _truth(crystal, cells, hkl, families, position, fwhm, area)
+    edges = np.array([cell[:3] for cell in cells], dtype=float)
+    truth = series.truth().assign({edge: ("frame", edges[:, i]) for i, edge in enumerate("abc")})
+    return model.with_defaults(images, "images"), model.with_defaults(truth, "xrd.peaks")
+
+
+class Series:
+    """Frames of a mixture of powders: what the detector is expected to see, one frame at a time.
+
+    Parameters
+    ----------
+    geometry
+        The detector; its shape must be known.
+    phases
+        The powders, each with a crystal for every frame.
+    counts
+        Photons per pixel at normal incidence at the top of the strongest ring of the first frame.
+    background, polarization, beam_stop, subpixels
+        As in `powder_frames`.
+    spots
+        Spots of single crystals.
+
+    Raises
+    ------
+    CalibrationError
+        The shape of the detector is not known.
+    ConfigError
+        Phases differ in their numbers of frames, no ring falls on the detector, or a parameter is impossible.
+    """
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        phases: Sequence[Phase],
+        counts: float = 1000.0,
+        background: tuple[float, float, float] = (20.0, 60.0, 8.0),
+        polarization: float = 0.99,
+        beam_stop: float = 0.0,
+        subpixels: int = 1,
+        spots: Spots | None = None,
+    ) -> None:
+        height, width = geometry.shape_of(None)
+        fine = dataclasses.replace(
+            geometry,
+            pixel_size=(geometry.pixel_size[0] / subpixels, geometry.pixel_size[1] / subpixels),
+            shape=(height * subpixels, width * subpixels),
+        )
+        self.background, self.subpixels = background, subpixels
+        self.two_theta = np.degrees(fine.two_theta())
+        self.weight = pixel_normalization(fine, polarization)
+        self.weight[self.two_theta < beam_stop] = 0.0
+        self.highest = float(self.two_theta.max())
+        if len({len(phase.crystals) for phase in phases}) != 1:
+            raise ConfigError("phases", "differ in their numbers of frames")
+        rings = [_phase_rings(phase, geometry.wavelength, self.highest) for phase in phases]
+        top = max(float((r.area[0] * _pseudo_voigt(0 * r.fwhm[0], r.fwhm[0], r.eta[0])).max()) for r in rings)
+        if not top > 0:
+            raise ConfigError("volumes", "are all 0 in the first frame", "its strongest ring sets the counts")
+        self.rings = [dataclasses.replace(r, area=r.area * counts / top) for r in rings]
+        self.spots = None
+        if spots is not None:
+            self.spots = spot_image(geometry, spots)
+
+    def expected(self) -> Iterator[NDArray[np.float64]]:
+        """Yield the photons expected in every pixel (y, x), frame by frame."""
+        for frame in range(len(self.rings[0].position)):
+            position, fwhm, eta, area = (
+                np.concatenate([getattr(r, name)[frame] for r in self.rings]) for name in _RING_COLUMNS
+            )
+            pattern = _pattern(position, fwhm, eta, area, self.background, self.highest)
+            image = _binned(self.weight * pattern(self.two_theta), self.subpixels)
+            yield image if self.spots is None else image + self.spots
+
+    def truth(self) -> xr.Dataset:
+        """Return what the frames are made of: kind ``xrd.peaks``, `powder_frames` says which variables.
+
+        Cells are not in it, because they belong to a phase and not to a frame.
+        """
+        dims = ("frame", "reflection")
+        position, fwhm, _, area = (
+            np.concatenate([getattr(r, name) for r in self.rings], axis=1) for name in _RING_COLUMNS
+        )
+        names = np.concatenate([r.names for r in self.rings])
+        truth = xr.Dataset(
+            {
+                "position": (dims, position),
+                "fwhm": (dims, fwhm, {"units": "deg"}),
+                "area": (dims, area, {"units": "deg"}),
+            },
+            coords={
+                **{index: ("reflection", names[:, i]) for i, index in enumerate("hkl")},
+                "phase": (
+                    "reflection",
+                    np.repeat([r.name for r in self.rings], [len(r.names) for r in self.rings]),
+                ),
+            },
+        )
+        return model.with_defaults(truth, "xrd.peaks")
+
+
+def detect(
+    expected: NDArray[np.float64],
+    dead: NDArray[np.bool_] | None = None,
+    gain: float | None = None,
+    seed: int | None = 0,
+    number: int = 0,
+) -> NDArray[Any]:
+    """Return what the detector gives for the photons expected in a frame.
+
+    Parameters are those of `powder_frames`; `number` is that of the frame, which has a seed of its own: it is
+    the same, however many frames follow.
+    """
+    signal: NDArray[Any] = expected
+    if seed is not None:
+        signal = np.random.default_rng([seed, number]).poisson(expected)
+    if gain is not None:
+        signal = signal * gain
+        if seed is not None:
+            signal = np.minimum(np.rint(signal), np.iinfo(np.uint16).max).astype(np.uint16)
+    elif seed is not None:
+        signal = signal.astype(np.int32)
+    if dead is not None:
+        signal = signal.copy()
+        signal[dead] = -1 if gain is None else 0
+    return signal
+
+
+def spot_image(geometry: Geometry, spots: Spots) -> NDArray[np.float64]:
+    """Return the photons of spots in every pixel (y, x): Gaussians on rings of the crystal.
+
+    A ring is drawn by its strength and by how much of it is on the detector, a place on it at random.
+    """
+    two_theta = np.degrees(geometry.two_theta())
+    rings = _phase_rings(Phase((spots.crystal,)), geometry.wavelength, float(two_theta.max()))
+    rng = np.random.default_rng(spots.seed)
+    height, width = two_theta.shape
+    # A pixel's width in 2θ, seen from the sample.
+    tolerance = math.degrees(geometry.pixel_size[0] / geometry.distance)
+    image = np.zeros(two_theta.shape)
+    reach = math.ceil(5 * spots.width)
+    flat = np.sort(two_theta, axis=None)
+    position = rings.position[0]
+    pixels = np.searchsorted(flat, position + tolerance) - np.searchsorted(flat, position - tolerance)
+    # The part of a ring that is on the panel is its pixels over its circumference.
+    chance = rings.area[0] * pixels / np.tan(np.radians(position))
+    for ring in rng.choice(len(chance), spots.number, p=chance / chance.sum()):
+        places = np.flatnonzero(np.abs(two_theta - position[ring]) < tolerance)
+        photons = spots.photons * rng.lognormal()
+        row, column = divmod(int(rng.choice(places)), width)
+        y = np.arange(max(row - reach, 0), min(row + reach + 1, height))
+        x = np.arange(max(column - reach, 0), min(column + reach + 1, width))
+        across = np.exp(-0.5 * ((x - column) / spots.width) ** 2)
+        along = np.exp(-0.5 * ((y - row) / spots.width) ** 2)
+        image[np.ix_(y, x)] += photons / (2 * math.pi * spots.width**2) * np.outer(along, across)
+    return image
 
 
 def pixel_normalization(geometry: Geometry, polarization: float | None) -> NDArray[np.float64]:
@@ -283,21 +462,50 @@ def _reflections(
     return hkl, ring
 
 
+_RING_COLUMNS = ("position", "fwhm", "eta", "area")
+
+
+@dataclass(frozen=True)
+class _Rings:
+    """Rings of a phase: names (ring, hkl), and for every frame and ring 2θ, width, shape and area."""
+
+    name: str
+    names: NDArray[np.int64]
+    position: NDArray[np.float64]
+    fwhm: NDArray[np.float64]
+    eta: NDArray[np.float64]
+    area: NDArray[np.float64]
+
+
+def _phase_rings(phase: Phase, wavelength: float, highest: float) -> _Rings:
+    """Return the rings of a phase up to an angle (deg); areas are in a unit common to all phases."""
+    first = phase.crystals[0]
+    volumes = phase.volumes or (1.0,) * len(phase.crystals)
+    if len(volumes) != len(phase.crystals):
+        raise ConfigError(f"volumes of {first.name}", "are not one for every frame")
+    hkl, families = _reflections(first, wavelength, highest)
+    rows = [_rings(crystal, wavelength, hkl, families) for crystal in phase.crystals]
+    position = np.stack([row[0] for row in rows])
+    area = np.stack([volume * row[1] for volume, row in zip(volumes, rows, strict=True)])
+    widths = [phase.profile.widths(row) for row in position]
+    # Indices without a minus name a family, the largest of them, as the field writes them: 311, not 1-13.
+    families_hkl = (hkl[families == i] for i in range(families[-1] + 1))
+    names = np.array([max(map(tuple, f), key=lambda i: (min(i) >= 0, i)) for f in families_hkl])
+    fwhm, eta = (np.stack(column) for column in zip(*widths, strict=True))
+    return _Rings(first.name, names, position, fwhm, eta, area)
+
+
 def _rings(
-    crystal: Crystal,
-    cell: Sequence[float],
-    wavelength: float,
-    hkl: NDArray[np.int64],
-    families: NDArray[np.int64],
+    crystal: Crystal, wavelength: float, hkl: NDArray[np.int64], families: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return 2θ in deg and area (arbitrary units) of every ring."""
-    inverse_d = _inverse_d(cell, hkl)
+    inverse_d = _inverse_d(crystal.cell, hkl)
     first = np.searchsorted(families, np.arange(families[-1] + 1))
     sine = wavelength * inverse_d / 2
     if (sine >= 1).any():
-        raise ConfigError("cells", f"{tuple(cell)} cannot reflect this wavelength")
+        raise ConfigError("cells", f"{crystal.cell} cannot reflect this wavelength")
     strength = _structure_factor_squared(crystal, hkl, inverse_d, wavelength)
-    area = strength / (sine**2 * np.sqrt(1 - sine**2)) / _volume(cell) ** 2
+    area = strength / (sine**2 * np.sqrt(1 - sine**2)) / _volume(crystal.cell) ** 2
     summed = np.asarray(np.bincount(families, weights=area), dtype=np.float64)
     return np.asarray(np.degrees(2 * np.arcsin(sine[first]))), summed
 
@@ -358,8 +566,9 @@ def _pseudo_voigt(
 
 def _pattern(
     position: NDArray[np.float64],
+    fwhm: NDArray[np.float64],
+    eta: NDArray[np.float64],
     area: NDArray[np.float64],
-    profile: Profile,
     background: tuple[float, float, float],
     highest: float,
 ) -> Any:
@@ -367,7 +576,6 @@ def _pattern(
     from scipy.interpolate import CubicSpline
 
     constant, amplitude, decay = background
-    fwhm, eta = profile.widths(position)
     grid = np.linspace(0.0, highest * 1.001, math.ceil(50 * highest / float(fwhm.min())))
     values = constant + amplitude * np.exp(-grid / decay)
     for ring in zip(position, area, fwhm, eta, strict=True):
@@ -379,56 +587,3 @@ def _binned(fine: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
     rows, columns = fine.shape
     blocks = fine.reshape(rows // factor, factor, columns // factor, factor)
     return np.asarray(blocks.mean(axis=(1, 3)))
-
-
-def _detected(
-    expected: NDArray[np.float64], dead: NDArray[np.bool_] | None, gain: float | None, seed: int | None
-) -> xr.Dataset:
-    """Return what the detector gives for the expected photons."""
-    signal: NDArray[Any] = expected
-    if seed is not None:
-        # A seed per frame: a frame is the same, however many follow it.
-        generators = [np.random.default_rng([seed, i]) for i in range(len(expected))]
-        signal = np.stack([g.poisson(frame) for g, frame in zip(generators, expected, strict=True)])
-    if gain is None:
-        if dead is not None:
-            signal[:, dead] = -1
-        signal = signal if seed is None else signal.astype(np.int32)
-        units = "count"
-    else:
-        signal = signal * gain
-        if dead is not None:
-            signal[:, dead] = 0
-        if seed is not None:
-            signal = np.minimum(np.rint(signal), np.iinfo(np.uint16).max).astype(np.uint16)
-        units = "ADU"
-    images = xr.Dataset({"counts": (("frame", "y", "x"), signal, {"units": units})})
-    return model.with_defaults(images, "images")
-
-
-def _truth(
-    crystal: Crystal,
-    cells: Sequence[Sequence[float]],
-    hkl: NDArray[np.int64],
-    families: NDArray[np.int64],
-    position: NDArray[np.float64],
-    fwhm: NDArray[np.float64],
-    area: NDArray[np.float64],
-) -> xr.Dataset:
-    # The largest indices of a family name it, as the field writes them: 311, not 1-13.
-    names = np.array([max(map(tuple, hkl[families == i])) for i in range(families[-1] + 1)])
-    dims = ("frame", "reflection")
-    edges = np.array([cell[:3] for cell in cells], dtype=float)
-    truth = xr.Dataset(
-        {
-            "position": (dims, position),
-            "fwhm": (dims, fwhm, {"units": "deg"}),
-            "area": (dims, area, {"units": "deg"}),
-            **{edge: ("frame", edges[:, i]) for i, edge in enumerate("abc")},
-        },
-        coords={
-            **{index: ("reflection", names[:, i]) for i, index in enumerate("hkl")},
-            "phase": ("reflection", np.full(len(names), crystal.name)),
-        },
-    )
-    return model.with_defaults(truth, "xrd.peaks")

@@ -76,6 +76,16 @@ def test_tio2_finds_the_offset(folder: Path, truth: Any) -> None:
     assert abs(shift.value - truth["mono_offset_eV"]) < 3 * shift.error
 
 
+def test_tio2_emits_most_at_its_first_peak(folder: Path, truth: Any) -> None:
+    scan = beamline.read(folder / truth["tio2"]["folder"])
+    assert isinstance(scan, xr.Dataset)
+    energy = scan["excitation_energy"].values + truth["mono_offset_eV"]
+    emission = np.array(truth["emission_energy_eV"])
+    # Below 528 eV there is no elastic line but in the first frames.
+    band = scan["counts"].values[..., (emission > 524) & (emission < 528)].sum(axis=(1, 2))[6:]
+    assert energy[6:][int(np.argmax(band / scan["i0"].values[6:]))] == pytest.approx(531.0, abs=0.25)
+
+
 def test_the_feature_grows_and_vanishes(maps: dict[str, xr.Dataset], truth: Any) -> None:
     found = {}
     for state, rmap in maps.items():
