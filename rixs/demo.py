@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from beamline.atomic import write_atomic
-from beamline.truth import Comparison, open_leaf
 from beamline.readers.sigscan import read_sigscan
+from beamline.truth import Comparison, open_leaf
 from calibration import excitation
 from rixs import simulate
 from rixs.cuts import integration_weights

@@ -10,8 +10,8 @@ import pytest
 
 import beamline
 from beamline import channels_demo, truth
-from beamline.truth import Comparison
 from beamline.errors import SchemaError
+from beamline.truth import Comparison
 from rixs import demo as rixs_demo
 from xas import demo as xas_demo
 
