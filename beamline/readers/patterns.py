@@ -197,7 +197,10 @@ def _gsas(content: str, path: Path, bank: int | None) -> _Pattern:
     if binning not in ("CONS", "CONST") or len(rest) < 2:
         raise DataFileError(path, f"has the binning {binning}, not constant steps of 2θ")
     form = rest[-1] if rest[-1].isalpha() else "STD"
-    start, step = (float(word) / 100.0 for word in rest[:2])
+    try:
+        start, step = (text.parse_number(word) / 100.0 for word in rest[:2])
+    except ValueError as error:
+        raise DataFileError(path, f"has a bank whose start or step is {error}", "copy it again") from error
     following = _BANK.search(content, match.end())
     body = content[match.end() + 1 : following.start() if following else len(content)]
     head = tuple(content[: match.start()].rstrip().split("\n"))
