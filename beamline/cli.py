@@ -191,7 +191,9 @@ def check(
         return Outcome(document, json.dumps(document, indent=2, ensure_ascii=False))
     found = processing.check(beamtime)
     rows: list[list[Any]] = [["measurement", "files"], *([place, count] for place, count in found.items())]
-    return Outcome({"measurements": found}, console.table(rows))
+    changed = processing.changed(beamtime)
+    document = {"measurements": found, "changed": [vars(failure) for failure in changed]}
+    return Outcome(document, console.table(rows), [str(failure) for failure in changed])
 
 
 @app.command()
@@ -299,6 +301,5 @@ def _told(report: Any) -> Outcome:
     lines = [console.table(rows), f"results: {report.result or 'none'}"]
     errors = [f"{failure}\n{failure.traceback}".rstrip() for failure in report.failed]
     code = console.SOME_FAILED if report.failed else console.DONE
-    return Outcome(
-        report.to_dict(), "\n".join(lines), [*(str(gone) for gone in report.missing), *errors], code
-    )
+    notices = [str(notice) for notice in (*report.changed, *report.missing)]
+    return Outcome(report.to_dict(), "\n".join(lines), [*notices, *errors], code)

@@ -74,7 +74,7 @@ class Inventory:
         chosen = registry.format_of(file, kind)
         try:
             companions = chosen.companions(file)
-            hashes = tuple((item, self._sha256(item)) for item in (file, *companions))
+            hashes = tuple((item, self.sha256(item)) for item in (file, *companions))
             frames = None
             if chosen.frames:
                 entry = self._files.get(str(file), {})
@@ -105,7 +105,8 @@ class Inventory:
         if not self._path.exists() or self._path.read_bytes() != content:
             write_atomic(self._path, content)
 
-    def _sha256(self, file: Path) -> str:
+    def sha256(self, file: Path) -> str:
+        """Return the hash of a file, without reading it where it is known."""
         if self.is_known(file):
             return str(self._files[str(file)]["sha256"])
         before = stat(file)

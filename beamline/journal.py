@@ -26,6 +26,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from beamline import atomic
 from beamline.atomic import write_atomic
 from beamline.errors import ConfigError, DataFileError, RedoxlightError
 
@@ -204,8 +205,16 @@ class Journal:
     def _append(self, line: str) -> None:
         try:
             with open(self._path, "ab", buffering=0) as file:
-                file.write(f"{line}\n".encode())
-                os.fsync(file.fileno())
+                end = file.tell()
+                try:
+                    view = memoryview(f"{line}\n".encode())
+                    while view:  # a disk that fills up takes a part
+                        view = view[atomic._write(file, view) :]
+                    os.fsync(file.fileno())
+                except BaseException:
+                    with contextlib.suppress(OSError):  # the next line must not follow a part of this one
+                        file.truncate(end)
+                    raise
         except OSError as error:
             raise DataFileError(
                 self._path, f"cannot be written ({error.strerror})", "make room on the disk and try again"
@@ -219,6 +228,24 @@ class Journal:
         content = "".join(f"{line}\n" for line in lines).encode()
         if not self._path.exists() or self._path.read_bytes() != content:
             write_atomic(self._path, content)
+
+
+def hashes(entries: Iterable[Entry]) -> dict[str, str]:
+    """Return the sha256 of every file when it was last processed, by its name."""
+    return {f["name"]: f["sha256"] for entry in entries if entry.state != FAILED for f in entry.files}
+
+
+def peek(output: Path, measurement: str) -> list[Entry]:
+    """Return the entries of a measurement without locking or mending anything; [] where none can be read."""
+    try:
+        lines = (output / NAME).read_bytes().decode(errors="replace").split("\n")
+    except OSError:
+        return []
+    entries = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            entries.append(Entry.from_json(line))
+    return [entry for entry in entries if entry.measurement == measurement]
 
 
 def entry_id(entry: Entry) -> tuple[str, str]:

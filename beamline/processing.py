@@ -36,8 +36,8 @@ from beamline.inventory import Inventory, settled, stat
 from beamline.journal import FAILED, Entry, Journal
 from beamline.recipe import Recipe, Scheduler, Step
 from beamline.recipe import scheduler as scheduler_of
-from beamline.report import Counts, Quiet, Report, Reporter
-from beamline.work import Run, Work
+from beamline.report import Counts, Failure, Quiet, Report, Reporter
+from beamline.work import Run, Work, is_changed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -122,6 +122,22 @@ def check(path: str | os.PathLike[str]) -> dict[str, int]:
     if problems:
         raise ConfigError(beamtime.path, "; ".join(problems))
     return {place: len(found) for place, found in files.items()}
+
+
+def changed(path: str | os.PathLike[str]) -> list[Failure]:
+    """Return the raw files of a ``beamtime.toml`` whose bytes are not those that were processed.
+
+    Only files that look touched (their size, time of change or inode) are read. Nothing is written.
+    """
+    beamtime = config.load(path)
+    inventory = Inventory(beamtime.output)
+    found = []
+    for measurement in beamtime.measurements:
+        for name, sha256 in journal.hashes(journal.peek(beamtime.output, measurement.place)).items():
+            file = beamtime.folder / name
+            if file.is_file() and inventory.sha256(file) != sha256:
+                found.append(is_changed(measurement.place, name))
+    return found
 
 
 def _recipe(beamtime: Beamtime, measurement: Measurement, files: Sequence[Path]) -> Recipe:

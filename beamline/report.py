@@ -84,12 +84,16 @@ class Report:
         What did not work out; everything else is done.
     missing
         Raw files that cannot be read any more and whose stored results stay.
+    changed
+        Raw files, and files that belong to them, whose bytes are not those first processed. They are
+        processed as new ones.
     """
 
     result: Path | None = None
     measurements: dict[str, Counts] = field(default_factory=dict)
     failed: list[Failure] = field(default_factory=list)
     missing: list[Failure] = field(default_factory=list)
+    changed: list[Failure] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values."""

@@ -17,7 +17,7 @@ from beamline import globs, tasks
 from beamline.config import Beamtime, Measurement
 from beamline.errors import DataFileError, RedoxlightError
 from beamline.inventory import Inventory, Raw
-from beamline.journal import DONE, FAILED, KEPT, Entry, Journal
+from beamline.journal import DONE, FAILED, KEPT, Entry, Journal, hashes
 from beamline.recipe import Recipe, Scheduler, nearby
 from beamline.report import Counts, Failure, Report, Reporter
 from beamline.tasks import Fault, Task
@@ -119,6 +119,10 @@ class Work:
         """Run the chunks that are not stored yet; put those of the result in order."""
         found, failures = self._look(recipe)
         unreadable = [file for file in failures if not _is_readable(file)]
+        seen = hashes(self.run.book.of(self.place))
+        now = hashes(task.entry for chunks in found.values() for task in chunks)
+        changed = [name for name, sha256 in now.items() if seen.get(name, sha256) != sha256]
+        self.run.report.changed += [is_changed(self.place, name) for name in changed]
         todo = [task for file in found for task in found[file] if not self.run.is_stored(task.entry)]
         failures |= self._run_tasks(recipe, todo)
 
@@ -325,6 +329,12 @@ class Work:
                 self.run.progress.advanced(what)
         finally:
             self.run.progress.finished(what)
+
+
+def is_changed(place: str, name: str) -> Failure:
+    """Return what to say of a raw file whose bytes are not those that were processed."""
+    remedy = "it is processed as a new file; restore it if it should not have changed"
+    return Failure(place, name, "changed since it was first processed", remedy)
 
 
 def _failed(entry: Entry, failure: Failure) -> Entry:

@@ -197,11 +197,13 @@ def _gsas(content: str, path: Path, bank: int | None) -> _Pattern:
     if binning not in ("CONS", "CONST") or len(rest) < 2:
         raise DataFileError(path, f"has the binning {binning}, not constant steps of 2θ")
     form = rest[-1] if rest[-1].isalpha() else "STD"
-    start, step = (float(word) / 100.0 for word in rest[:2])
+    try:
+        start, step = (text.parse_number(word) / 100.0 for word in rest[:2])
+    except ValueError as error:
+        raise DataFileError(path, f"has a bank whose start or step is {error}", "copy it again") from error
     following = _BANK.search(content, match.end())
     body = content[match.end() + 1 : following.start() if following else len(content)]
     head = tuple(content[: match.start()].rstrip().split("\n"))
-    grid = start + step * np.arange(points)
     if form in ("FXYE", "FXY"):
         columns = text.split(body, path).columns.T
         if len(columns) != len(form) - 1:
@@ -211,10 +213,11 @@ def _gsas(content: str, path: Path, bank: int | None) -> _Pattern:
         return _Pattern("two_theta", columns[0] / 100.0, columns[1], errors, head)
     if form == "ESD":
         values = _fixed(body, (8, 8), 5, points, path)
-        return _Pattern("two_theta", grid, values[0], values[1], head)
+        return _Pattern("two_theta", start + step * np.arange(points), values[0], values[1], head)
     if form == "STD":
         values = _fixed(body, (2, 6), 10, points, path)
-        return _Pattern("two_theta", grid, values[1], _poisson(values[1], np.maximum(values[0], 1.0)), head)
+        errors = _poisson(values[1], np.maximum(values[0], 1.0))
+        return _Pattern("two_theta", start + step * np.arange(points), values[1], errors, head)
     raise DataFileError(path, f"has a bank of type {form}", "convert it to FXYE with GSAS-II")
 
 

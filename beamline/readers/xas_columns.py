@@ -41,6 +41,7 @@ _SIGNATURES = (
     b"#S Scan",
 )
 _REMARKS = "#;%!*/C"
+_WIDEST = 1000
 _LABVIEW_WIDTH = 21
 _HXMA = {"mcs03": "Idiode", "mcs04": "I0", "mcs05": "I1", "mcs06": "I2"}
 _KEK_MODES = {"1": "i0", "2": "it", "3": "if"}
@@ -186,9 +187,9 @@ def _holds_a_number(line: str) -> bool:
 
 
 def _row(line: str) -> list[float] | None:
-    """Return the numbers of a line of nothing but numbers, at least two of them; else None."""
+    """Return the numbers of a line of nothing but numbers, as many as a scan can have columns; else None."""
     words = line.replace(",", " ").split()
-    if len(words) < 2:
+    if not 2 <= len(words) <= _WIDEST:
         return None
     try:
         return [parse_number(re.sub(r"(?<=\d)[dD](?=[-+]?\d)", "e", word)) for word in words]

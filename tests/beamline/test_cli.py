@@ -140,7 +140,20 @@ def test_check_counts_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     code, out, _ = run(capsys, "check", path)
     assert (code, out) == (0, "measurement  files\nfake/m           3\n")
     assert not (tmp_path / "out").exists()
-    assert json.loads(run(capsys, "check", path, "--json")[1]) == {"measurements": {"fake/m": 3}}
+    assert json.loads(run(capsys, "check", path, "--json")[1]) == {
+        "measurements": {"fake/m": 3},
+        "changed": [],
+    }
+
+
+def test_check_and_process_name_a_changed_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = fake.write(tmp_path, ROWS)
+    run(capsys, "process", path)
+    (tmp_path / next(iter(ROWS))).write_text("9 9 9 9")
+    for command in ("check", "process"):
+        code, _, err = run(capsys, command, path)
+        assert code == 0
+        assert f"{next(iter(ROWS))}: changed since it was first processed" in err
 
 
 def test_check_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import beamline
-from beamline import provenance
+from beamline import processing, provenance
 from beamline.errors import ConfigError
 from beamline.report import Counts, Report
 from tests.beamline import fake
@@ -140,6 +140,38 @@ def test_a_changed_file_is_the_only_one_done(tmp_path: Path) -> None:
     assert counts(report) == (1, 10, 0, 0)
     assert values(report)[2, 0] == 18.0
     assert len(list((tmp_path / "out/shards/fake/m").iterdir())) == 11
+
+
+def test_a_changed_file_is_named(tmp_path: Path) -> None:
+    path = fake.write(tmp_path, ROWS)
+    assert beamline.process(path).changed == []
+    (tmp_path / "raw/f3.fake").write_text("9 9 9 9")
+    before = snapshot(tmp_path / "out")
+    assert [failure.subject for failure in processing.changed(path)] == ["raw/f3.fake"]
+    assert snapshot(tmp_path / "out") == before
+    report = beamline.process(path)
+    assert [str(failure) for failure in report.changed] == [
+        "raw/f3.fake: changed since it was first processed; it is processed as a new file; restore it if it "
+        "should not have changed"
+    ]
+    assert not report.failed
+    assert processing.changed(path) == beamline.process(path).changed == []
+
+
+def test_a_changed_companion_is_named(tmp_path: Path) -> None:
+    path = fake.write(tmp_path, ROWS)
+    (tmp_path / "raw/f3.side").write_text("exposure 3 s")
+    beamline.process(path)
+    (tmp_path / "raw/f3.side").write_text("exposure 4 s")
+    assert [failure.subject for failure in beamline.process(path).changed] == ["raw/f3.side"]
+
+
+def test_a_file_that_failed_and_was_mended_is_not_called_changed(tmp_path: Path) -> None:
+    path = fake.write(tmp_path, ROWS)
+    (tmp_path / "raw/f3.fake").write_text("nothing")
+    assert len(beamline.process(path).failed) == 1
+    (tmp_path / "raw/f3.fake").write_text("9 9 9 9")
+    assert beamline.process(path).changed == []
 
 
 def test_a_new_companion_redoes_its_file(tmp_path: Path) -> None:
@@ -503,6 +535,7 @@ def test_the_report_can_be_read_by_programs(tmp_path: Path) -> None:
         "measurements": {"fake/m": {"done": 11, "unchanged": 0, "failed": 0, "missing": 0}},
         "failed": [],
         "missing": [],
+        "changed": [],
     }
     assert report.measurements["fake/m"] == Counts(done=11)
 

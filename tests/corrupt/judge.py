@@ -67,11 +67,11 @@ def read(path: Path, specimen: Specimen) -> tuple[dict[str, xr.Dataset] | None, 
         beamline.read(specimen.write(path.parent / "warm"), kind=specimen.kind, **specimen.options)
         _warm.add(specimen.format)
     sandbox._give_back(sandbox._take())  # one that was killed is started again
-    begin = time.monotonic()
+    begin = time.process_time()  # not of the clock: other programs may be running
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         found, sentence = _outcome(path, specimen)
-    assert time.monotonic() - begin < SECONDS
+    assert time.process_time() - begin < SECONDS
     if found is None:
         assert path.name in sentence, f"names no file: {sentence}"
         assert "\n" not in sentence, "is more than one sentence"
