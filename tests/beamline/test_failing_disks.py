@@ -32,7 +32,7 @@ def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(name="stored")
 def _stored(tmp_path: Path) -> tuple[Path, dict[str, bytes], dict[str, bytes]]:
-    """Return a configuration with results of three files and four new ones; its results now and in the end."""
+    """Return a configuration with results of three files and four new ones; its results now and then."""
     path = fake.write(tmp_path / "clean", NEW, KEYS)
     beamline.process(path)
     path = fake.write(tmp_path / "work", OLD, KEYS)
@@ -97,6 +97,7 @@ from tests.beamline import fake
 techniques.techniques = lambda: {"fake": fake.TECHNIQUE}
 registry.formats = lambda: (fake.FORMAT,)
 import h5netcdf, xarray, beamline.store
+processing.check(sys.argv[1])  # loads what nobody may not read
 if sys.argv[2] == "size":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 elif os.geteuid() == 0:
