@@ -18,7 +18,7 @@ export MPLBACKEND ?= Agg
 help:
 	@echo "make demo         simulate a small beamtime, process it, draw it, compare with the truth (in demo_out/)"
 	@echo "make test         run the tests (REDOXLIGHT_DATA=<folder> adds those on real measurements)"
-	@echo "make test-slow    run the long ones too"
+	@echo "make test-slow    run the long ones: a thousand examples for every parser"
 	@echo "make lint         ruff and mypy --strict"
 	@echo "make format       let ruff format the sources"
 	@echo "make bench        print the table of speeds beside other programs"
@@ -38,7 +38,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m "not slow" $(PYTEST_OPTIONS)
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m slow $(PYTEST_OPTIONS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
