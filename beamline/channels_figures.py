@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from beamline import model, plotting
 
@@ -38,7 +39,15 @@ def overview(ds: xr.Dataset) -> Figure:
         height = plotting.ONE_COLUMN * (0.45 + 0.27 * rows)
         figure, axes = plotting.new_figure(rows=rows, height=height, sharex=True, squeeze=False)
         for panel, name, color in zip(axes[:, 0], names, plotting.COLORS, strict=False):
-            panel.plot(seconds / scale, ds[name], color=color, lw=0.8)
+            discrete = ds[name].dtype.kind in "iu"  # cycles and steps hold until the next one
+            panel.plot(
+                seconds / scale,
+                ds[name],
+                color=color,
+                lw=0.8,
+                drawstyle="steps-post" if discrete else "default",
+            )
+            panel.yaxis.set_major_locator(MaxNLocator(3, integer=discrete))
             panel.set_ylabel(_label(ds[name], name))
         start = (
             np.datetime_as_string(ds["time"].values[0], unit="s").replace("T", " ") if seconds.size else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong. An exception nobody expected is not caught: its traceback is what has to be reported.
     """
     recipe.single_threaded_libraries()
+    os.environ.setdefault("SILX_OPENCL", "0")  # not used here, and its absence would be announced each time
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
     as_json = "--json" in ours

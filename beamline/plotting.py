@@ -149,7 +149,7 @@ def pretty_unit(units: str) -> str:
         "count": "counts",
         "photon": "photons",
     }
-    return printed.get(units, units)
+    return printed.get(units, units.replace("*", "·"))
 
 
 def panel_label(axes: Axes, letter: str) -> None:
