@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from beamline import tiff_files
 from beamline.errors import ConfigError, DataFileError
 from xrd import read_mask
-from xrd.simulate import _tiff
 
 MASK = np.zeros((4, 5), np.int32)
 MASK[0, 1] = 1
@@ -20,7 +20,7 @@ def test_a_mask_is_turned_to_the_image_as_stored(
     name: str, orientation: int, rows: int, columns: int, tmp_path: Path
 ) -> None:
     path = tmp_path / name
-    np.save(path, MASK) if path.suffix == ".npy" else path.write_bytes(_tiff(MASK))
+    np.save(path, MASK) if path.suffix == ".npy" else path.write_bytes(tiff_files.encode(MASK))
     expected = MASK[::rows, ::columns] != 0
     np.testing.assert_array_equal(read_mask(path, (4, 5), orientation), expected)
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 import beamline
 import xrd
-from beamline import provenance
-from beamline.errors import CalibrationError
+from beamline import processing, provenance
+from beamline.errors import ConfigError
 from beamline.store import open_result
 from calibration.geometry import Geometry
 from xrd import demo, simulate
@@ -73,7 +73,15 @@ def test_no_polarisation_is_written_as_false(folder: Path) -> None:
     "table",
     [
         {"bins": 0},
+        {"bins": 1_000_001},
         {"bins": "3000"},
+        {"polarization": 1.5},
+        {"polarization": -1.1},
+        {"two_theta_range": [5.0, 2.0]},
+        {"two_theta_range": [-1.0, 2.0]},
+        {"two_theta_range": [1.0, 181.0]},
+        {"two_theta_range": [1.0, 2.0, 3.0]},
+        {"saturation": 0.0},
         {"geometry": "nothing.poni"},
         {"orientation": 5},
         {"polarization": True},
@@ -89,8 +97,37 @@ def test_wrong_tables_are_refused(table: dict[str, Any], folder: Path) -> None:
 def test_a_geometry_of_unknown_orientation_is_refused(folder: Path) -> None:
     text = (folder / "geometry.poni").read_text().replace(', "orientation": 3', "")
     (folder / "old.poni").write_text(text)
-    with pytest.raises(CalibrationError, match="which way round"):
+    with pytest.raises(ConfigError, match=r"^geometry: .*old\.poni: .*which way round.*orientation=3"):
         recipe("xrd/ceria", measurement(folder, geometry="old.poni"), folder)
+
+
+def test_what_is_no_geometry_is_an_error_of_the_configuration(folder: Path) -> None:
+    lines = (folder / "geometry.poni").read_text().splitlines()
+    short = [line for line in lines if not line.startswith("Distance")]
+    (folder / "short.poni").write_text("\n".join(short))
+    for name, said in (("short.poni", "Distance"), ("raw/frame_00001.tif", "not a text file")):
+        with pytest.raises(ConfigError, match=rf"^geometry: .*{said}"):
+            recipe("xrd/ceria", measurement(folder, geometry=name), folder)
+
+
+def test_a_mask_is_read_before_the_images(folder: Path) -> None:
+    np.save(folder / "small.npy", np.zeros((3, 4)))
+    (folder / "text.mask").write_text("no image")
+    for name, said in (("small.npy", "3 x 4 pixels"), ("text.mask", "")):
+        with pytest.raises(ConfigError, match=rf"^mask: .*{name}.*{said}"):
+            recipe("xrd/ceria", measurement(folder, mask=name), folder)
+    np.save(folder / "fits.npy", np.zeros((100, 120)))
+    assert recipe("xrd/ceria", measurement(folder, mask="fits.npy"), folder).files
+
+
+def test_check_names_what_is_wrong_with_the_geometry(folder: Path) -> None:
+    text = (folder / "geometry.poni").read_text().replace(', "orientation": 3', "")
+    (folder / "unsaid.poni").write_text(text)
+    table = '[xrd.ceria]\nfiles = ["raw/*.tif"]\ngeometry = "unsaid.poni"\ngain = 20.0\n'
+    path = folder / "beamtime.toml"
+    path.write_text(f'[beamtime]\nname = "x"\ntimezone = "UTC"\n\n{table}')
+    with pytest.raises(ConfigError, match=r"xrd\.ceria: geometry: .*unsaid\.poni"):
+        processing.check(path)
 
 
 def test_the_template_is_a_table_of_this_kind(tmp_path: Path) -> None:
