@@ -3,9 +3,9 @@
 QXRD and the scripts of APS beamlines write ``<image>.tif.metadata`` (or ``<stem>.metadata``): lines
 ``key=value`` in sections. Of these, ``exposureTime`` (s, of one exposure), ``summedExposures``,
 ``averagedExposures`` (the frame is the sum or the mean of so many), ``timeStamp`` (s since 1970, UTC),
-``dateString`` (local time) and ``detectorXPixelSize``/``detectorYPixelSize`` (um) are understood; QXRD takes the time when the frame is
-complete, so the stamp is the end of the exposure (qxrd, source/qxrdacquisition.cpp, processImage). GSAS-II
-reads the same file (GSASII/imports/G2img_1TIF.py).
+``dateString`` (local time) and ``detectorXPixelSize``/``detectorYPixelSize`` (um) are understood;
+QXRD takes the time when the frame is complete, so the stamp is the end of the exposure (qxrd,
+source/qxrdacquisition.cpp, processImage). GSAS-II reads the same file (GSASII/imports/G2img_1TIF.py).
 
 ``<stem>.imctrl`` holds the integration controls of GSAS-II, ``key:value``. They are kept as they are and
 never used as a geometry unless somebody asks for it: the controls of one image are often those of another.

@@ -12,12 +12,11 @@ from pydantic import ValidationError
 
 import beamline
 import xrd
-from beamline import processing, provenance
+from beamline import cli, processing, provenance, tiff_files
 from beamline.errors import ConfigError
 from beamline.store import open_result
 from calibration.geometry import Geometry
 from xrd import demo, simulate
-from xrd.cli import integrate
 from xrd.measurement import TEMPLATE, XrdMeasurement, recipe
 
 
@@ -138,17 +137,83 @@ def test_the_template_is_a_table_of_this_kind(tmp_path: Path) -> None:
         XrdMeasurement.model_validate_json(json.dumps(table), strict=True, context={"folder": tmp_path})
 
 
-def test_the_command_writes_what_the_function_returns(folder: Path, tmp_path: Path) -> None:
+def command(*arguments: Any) -> int:
+    return cli.main(["integrate", *map(str, arguments)])
+
+
+def test_the_command_writes_what_the_function_returns(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = sorted((folder / "raw").glob("*.tif"))
-    written = integrate(files, folder / "geometry.poni", tmp_path / "out.nc", bins=40, gain=20.0)
-    result: Any = open_result(written)
+    output = tmp_path / "out.nc"
+    settled = ["--geometry", folder / "geometry.poni", "-o", output, "--bins", 40, "--gain", 20.0]
+    switches = ["--no-polarization", "--no-solid-angle", "--saturation", 9000, "--timezone", "UTC"]
+    assert command(*files, *settled, *switches) == 0
+    assert capsys.readouterr().out == f"wrote {output}: 2 of 2 images\n"
+    result: Any = open_result(output)
     expected = xrd.integrate(
-        beamline.read(files),
+        beamline.read(files),  # type: ignore[arg-type]
         folder / "geometry.poni",
         bins=40,
-        gain=20.0,  # type: ignore[arg-type]
+        gain=20.0,
+        polarization=False,
+        solid_angle=False,
+        saturation=9000.0,
     )
     xr.testing.assert_allclose(result.drop_attrs(), expected.drop_attrs())
+    assert (result.attrs["polarization_corrected"], result.attrs["solid_angle_corrected"]) == (0, 0)
+
+
+def test_the_command_names_bad_images_and_does_the_others(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = sorted((folder / "raw").glob("*.tif"))
+    damaged, small = tmp_path / "damaged.tif", tmp_path / "small.tif"
+    damaged.write_bytes(good[0].read_bytes()[:500])
+    small.write_bytes(tiff_files.encode(np.ones((10, 12), np.uint16)))
+    # a clock of its own: it has a coordinate the others lack
+    (tmp_path / "timed.tif").write_bytes(good[0].read_bytes())
+    (tmp_path / "timed.tif.metadata").write_text("exposureTime=1\ntimeStamp=1404338873.637\n")
+    output = tmp_path / "out.nc"
+    settled = ["--geometry", folder / "geometry.poni", "-o", output, "--bins", 40, "--gain", 20.0]
+    assert command(good[0], damaged, small, tmp_path / "timed.tif", good[1], *settled) == 1
+    said = capsys.readouterr()
+    assert said.out == f"wrote {output}: 2 of 5 images\n"
+    lines = said.err.splitlines()
+    assert len(lines) == 3
+    for line, name in zip(lines, ("damaged.tif", "small.tif", "timed.tif"), strict=True):
+        assert name in line
+    result: Any = open_result(output)
+    assert list(result["file"].values) == [path.name for path in good]
+    output.unlink()
+    assert command(damaged, small, *settled) == 1
+    assert not output.exists()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-o", "out.txt"], "name it out.nc"),
+        (["-o", "out.nc", "--bins", "0"], "bins: is 0"),
+        (["-o", "out.nc", "--polarization", "0.9", "--no-polarization"], "contradicts"),
+        (["-o", "out.nc", "--range", "100", "120"], "the detector sees"),
+    ],
+)
+def test_a_wrong_command_is_said_once(
+    options: list[str],
+    said: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = sorted((folder / "raw").glob("*.tif"))
+    assert command(*files, "--geometry", folder / "geometry.poni", "--gain", 20, *options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_demonstration_finds_the_expansion_it_was_made_with(tmp_path: Path) -> None:
