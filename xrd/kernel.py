@@ -55,6 +55,28 @@ def mean(sums: Sums, variance_per_signal: float | None) -> tuple[NDArray[np.floa
     return sums.signal / norm, np.sqrt(variance) / norm, sums.pixels
 
 
+def range_of(
+    angles: NDArray[np.float64], bins: int, two_theta_range: tuple[float, float] | None
+) -> tuple[float, float]:
+    """Return first and last edge of the bins in deg, for pixels at these angles.
+
+    Raises
+    ------
+    ConfigError
+        No pixel is in the range.
+    """
+    first, last = float(angles.min()), float(angles.max())
+    # A thousandth of a bin wider, so that the outermost pixels do not fall on an edge.
+    margin = 1e-3 * (last - first) / bins
+    low, high = two_theta_range or (first - margin, last + margin)
+    if not ((angles >= low) & (angles <= high)).any() or not low < high:
+        raise ConfigError(
+            "two_theta_range",
+            f"{low:g} to {high:g} deg: the detector sees {first:.3f} to {last:.3f} deg",
+        )
+    return low, high
+
+
 class StaticMask:
     """A mask (True = never used), or None, that can be part of a key."""
 
@@ -92,15 +114,7 @@ class Kernel:
 
     def __post_init__(self) -> None:
         angles = np.degrees(self.geometry.two_theta(self.shape))
-        first, last = float(angles.min()), float(angles.max())
-        # A thousandth of a bin wider, so that the outermost pixels do not fall on an edge.
-        margin = 1e-3 * (last - first) / self.bins
-        low, high = self.range or (first - margin, last + margin)
-        if not ((angles >= low) & (angles <= high)).any() or not low < high:
-            raise ConfigError(
-                "two_theta_range",
-                f"{low:g} to {high:g} deg: the detector sees {first:.3f} to {last:.3f} deg",
-            )
+        low, high = range_of(angles, self.bins, self.range)
         if self.mask.array is not None and self.mask.array[(angles >= low) & (angles <= high)].all():
             raise ConfigError("mask", f"leaves no pixel at {low:g} to {high:g} deg", "nonzero = masked")
         width = (high - low) / self.bins

@@ -107,13 +107,20 @@ def recipe(name: str, measurement: XrdMeasurement, folder: Path) -> Recipe:
     Raises
     ------
     ConfigError
-        `files` matches nothing, or the geometry or the mask is not what the table takes it for.
+        `files` matches nothing, the geometry or the mask is not what the table takes it for, or the detector
+        sees nothing in the range.
     """
+    import numpy as np
+
     from xrd.integration import integrate
+    from xrd.kernel import range_of
 
     parameters = measurement.parameters()
+    geometry = parameters["geometry"]
+    if measurement.two_theta_range is not None and geometry.shape is not None:
+        range_of(np.degrees(geometry.two_theta()), measurement.bins, measurement.two_theta_range)
     if measurement.mask is not None:
-        _check_mask(measurement.mask, parameters["geometry"].shape)
+        _check_mask(measurement.mask, geometry.shape)
     return Recipe(
         name=name,
         files=tuple(find_files(measurement.files, folder)),

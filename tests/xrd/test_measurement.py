@@ -119,6 +119,11 @@ def test_a_mask_is_read_before_the_images(folder: Path) -> None:
     assert recipe("xrd/ceria", measurement(folder, mask="fits.npy"), folder).files
 
 
+def test_a_range_beside_the_detector_is_known_before_the_images(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^two_theta_range: 100 to 120 deg: the detector sees"):
+        recipe("xrd/ceria", measurement(folder, two_theta_range=[100.0, 120.0]), folder)
+
+
 def test_check_names_what_is_wrong_with_the_geometry(folder: Path) -> None:
     text = (folder / "geometry.poni").read_text().replace(', "orientation": 3', "")
     (folder / "unsaid.poni").write_text(text)
