@@ -63,6 +63,7 @@ def test_the_mean_is_over_time_not_over_samples() -> None:
 
 def test_a_mean_of_exposures_took_the_time_of_all_of_them() -> None:
     averaged = frames([8.0], exposure=2.0).assign_coords(averaged=("frame", [4]))
+    averaged = model.with_defaults(averaged, "xrd.patterns")
     samples = channel(np.arange(17.0), np.arange(17.0))
     whole = beamline.join(frames([8.0], exposure=8.0), samples)
     assert whole["voltage_n"].values > beamline.join(frames([8.0], exposure=2.0), samples)["voltage_n"].values
