@@ -151,6 +151,8 @@ def _window(frames: xr.Dataset) -> _Window:
     if time.ndim > 1 or not set(exposure.dims) <= set(time.dims):
         raise JoinError("frames", f"have time along {time.dims} and exposure along {exposure.dims}")
     seconds = units.convert(exposure.values.astype(np.float64), exposure.attrs.get("units", "s"), "s")
+    if "averaged" in frames.coords:  # a mean of exposures took the time of all of them
+        seconds = seconds * frames["averaged"].values
     seconds = np.broadcast_to(seconds, time.shape).ravel()
     if not (np.isfinite(seconds) & (seconds >= 0)).all():
         raise JoinError("exposure of the frames", "is negative or not finite")

@@ -4,8 +4,9 @@
     Powder patterns as TOPAS reads them: 2θ (deg), intensity, standard deviation, in lines of three numbers
     below comments that begin with an apostrophe. One file per frame, ``<name>_0000.xye``, numbered from 0 as
     the frames of the result are; ``<name>.xye`` where there is only one. Empty bins (NaN) have no line; a
-    comment counts them. GSAS-II takes a comment with the letter q for one about scattering vectors
-    (G2pwd_xye.py), so a comment that would hold one is left out.
+    comment counts them. The raw file of a frame is named. GSAS-II takes any comment with a small letter q for
+    one about scattering vectors, and then 2θ for q (G2pwd_xye.py, ContentsValidator; a capital Q is
+    harmless). So q is written as %71 in comments, as in a URL, and in names of files % as %25.
 ``csv``
     Any result but images, as tables to paste into Origin or Igor. A variable over frames and an axis (2θ,
     energy, k) is a file of its own, ``<name>_<variable>.csv``: the axis, then one column per frame; its
@@ -130,18 +131,25 @@ def _xye(name: str, ds: xr.Dataset) -> Files:
             f"empty bins left out: {int((~measured).sum())} of {measured.size}",
             f"two_theta (deg), intensity ({_units(frame['intensity'])}), standard deviation",
         ]
-        lines = [f"' {comment}" for comment in comments if "q" not in comment.lower()]
+        lines = [f"' {_escaped(comment, 'q')}" for comment in comments]
         lines += [" ".join(row) for row in zip(*map(_cells, table[measured].T), strict=True)]
         yield f"{name}_{index:0{width}d}.xye" if number > 1 else f"{name}.xye", _text(lines)
 
 
 def _conditions(frame: xr.Dataset) -> Iterator[str]:
-    """Yield wavelength, time and the other numbers that belong to one frame."""
+    """Yield raw file, wavelength, time and the other numbers that belong to one frame."""
+    if "file" in frame.coords and frame["file"].ndim == 0:
+        yield f"file: {_escaped(str(frame['file'].values), '%')}"
     if "wavelength" in frame.attrs:
         yield f"wavelength: {frame.attrs['wavelength']:.10g} angstrom"
     for name, coord in frame.coords.items():
         if coord.ndim == 0 and coord.dtype.kind in "iufM":
             yield f"{name}: {_cells(coord.values)[0]} {_units(coord)}".rstrip()
+
+
+def _escaped(text: str, characters: str) -> str:
+    """Return a text with some characters, and those that would end the line, as in a URL."""
+    return "".join(f"%{ord(c):02X}" if c in characters or not c.isprintable() else c for c in text)
 
 
 def _csv(name: str, ds: xr.Dataset) -> Files:

@@ -54,6 +54,7 @@ NAMES: dict[str, Name] = {
     "r": Name("angstrom", "radial distance R"),
     # how a frame was taken
     "exposure": Name("s", "exposure time"),
+    "averaged": Name("", "exposures the frame is the mean of"),
     "i0": Name(None, "incident flux monitor"),
     "dose": Name(None, "dose on the spot before the frame"),
     "monitor": Name(None, "monitor the intensity was divided by"),

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from beamline import console
+from beamline.console import Outcome
+from beamline.errors import ConfigError, RedoxlightError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from xrd.integration import Integrator
 
 
 def integrate(
@@ -23,33 +32,79 @@ def integrate(
     bins: Annotated[int, typer.Option(help="Number of bins in 2θ.")] = 3000,
     splitting: Annotated[str, typer.Option(help="none, bbox or full.")] = "none",
     polarization: Annotated[
-        float | None, typer.Option(help="Polarisation factor, 1 for a horizontal electric field.")
-    ] = 0.99,
+        float | None,
+        typer.Option(help="Polarisation factor, 1 for a horizontal electric field.", show_default="0.99"),
+    ] = None,
+    no_polarization: Annotated[
+        bool, typer.Option("--no-polarization", help="Do not correct for the polarisation.")
+    ] = False,
+    no_solid_angle: Annotated[
+        bool, typer.Option("--no-solid-angle", help="Do not correct for the solid angle of the pixels.")
+    ] = False,
     two_theta_range: Annotated[
         tuple[float, float] | None, typer.Option("--range", help="First and last 2θ in deg.")
     ] = None,
     gain: Annotated[float | None, typer.Option(help="ADU per photon, for Poisson errors of ADU.")] = None,
+    saturation: Annotated[
+        float | None, typer.Option(help="Signal from which on a pixel is not used.")
+    ] = None,
     error_model: Annotated[str, typer.Option(help="poisson or azimuthal.")] = "poisson",
-) -> Path:
+    timezone: Annotated[
+        str | None, typer.Option(help="Zone of clocks that do not state theirs (America/Chicago).")
+    ] = None,
+) -> Outcome:
     """Integrate detector images to patterns of intensity against 2θ."""
+    if output.suffix != ".nc":
+        raise ConfigError("--output", f"is {output}, results are NetCDF", f"name it {output.stem}.nc")
+    if no_polarization and polarization is not None:
+        raise ConfigError("--no-polarization", "contradicts --polarization", "give one of them")
     import beamline
     import xrd
-    from beamline.readers.registry import concatenate
+    from beamline.readers import registry
     from calibration import geometry as geometries
 
     integrator = xrd.Integrator(
         geometries.load(geometry, orientation, pixel_size),
         bins=bins,
-        splitting=splitting,  # type: ignore[arg-type]  # checked by integrate, which says what is allowed
+        splitting=splitting,  # type: ignore[arg-type]  # checked by Integrator, which says what is allowed
         mask=mask,
         mask_orientation=mask_orientation,
-        polarization=polarization,
+        polarization=False if no_polarization else 0.99 if polarization is None else polarization,
+        solid_angle=not no_solid_angle,
         two_theta_range=two_theta_range,
         gain=gain,
+        saturation=saturation,
         error_model=error_model,  # type: ignore[arg-type]  # as above
     )
+    options = {} if timezone is None else {"timezone": timezone}
+    patterns, failed = _patterns(images, integrator, options)
+    code = console.SOME_FAILED if failed else console.DONE
+    if not patterns:
+        return Outcome({"result": None, "failed": failed}, "", failed, code)
+    beamline.save(registry.concatenate(list(patterns.values()), list(patterns)), output)
+    text = f"wrote {output}: {len(patterns)} of {len(images)} images"
+    return Outcome({"result": str(output), "failed": failed}, text, failed, code)
+
+
+def _patterns(
+    images: list[Path], integrator: Integrator, options: dict[str, Any]
+) -> tuple[dict[str, xr.Dataset], list[str]]:
+    """Return the patterns of the images by their names, and a sentence on every image that has none."""
+    import beamline
+    from beamline.readers.registry import concatenate
+
+    patterns: dict[str, xr.Dataset] = {}
+    failed = []
     # One image at a time: a series of frames is larger than the memory.
-    frames = (beamline.read(image, kind="images") for image in images)
-    patterns = [integrator(frame) for frame in frames]  # type: ignore[arg-type]  # images are no tree
-    beamline.save(concatenate(patterns, [str(image) for image in images]), output)
-    return output
+    for image in images:
+        try:
+            frame = beamline.read(image, kind="images", **options)
+            pattern = integrator(frame)  # type: ignore[arg-type]  # a tree is refused
+            if patterns:  # what does not go with the first would stop all of them
+                concatenate([next(iter(patterns.values())), pattern], [next(iter(patterns)), str(image)])
+            patterns[str(image)] = pattern
+        except ConfigError:  # wrong for every image
+            raise
+        except RedoxlightError as error:
+            failed.append(str(error) if image.name in str(error) else f"{image}: {error}")
+    return patterns, failed

@@ -60,7 +60,7 @@ def waterfall(ds: xr.Dataset) -> Figure:
         _two_theta_axis(axes, series)
         axes.set_ylim(lowest - 0.03 * (highest - lowest), None)
         if len(frames) == 1:
-            axes.set_ylabel(plotting.axis_label(series["intensity"], "intensity"))
+            axes.set_ylabel(f"{plotting.axis_label(series['intensity'], 'intensity')}, square-root scale")
             _squared_ticks(axes)
         else:
             axes.set_ylabel("√intensity (offset)")
@@ -94,7 +94,8 @@ def contour(ds: xr.Dataset) -> Figure:
     intensity = series["intensity"]
     rows, label = _rows(series)
     # Colours span what most bins hold: the strongest rings and the shadow of a beam stop lie beyond.
-    low, high = np.nanpercentile(intensity, [2.0, 99.5])
+    low, high = map(float, np.nanpercentile(intensity, [2.0, 99.5]))
+    high = max(high, low + 1e-12)
     with plotting.style():
         figure, axes, side = _panels(series, 0.8 * plotting.ONE_COLUMN)
         mesh = axes.pcolormesh(
@@ -102,7 +103,7 @@ def contour(ds: xr.Dataset) -> Figure:
             _edges(rows),
             np.ma.masked_invalid(intensity.values),
             cmap=plotting.colormap(),
-            norm=PowerNorm(0.5, vmin=low, vmax=max(high, low + 1e-12)),
+            norm=PowerNorm(0.5, vmin=low, vmax=high),
             rasterized=True,
         )
         axes.set_xlim(*_lit(series))
@@ -115,6 +116,9 @@ def contour(ds: xr.Dataset) -> Figure:
         bar = figure.colorbar(mesh, ax=side or axes, fraction=0.04, pad=0.02, aspect=30, extend="both")
         bar.set_label(plotting.axis_label(intensity, "intensity"))
         bar.ax.minorticks_off()
+        # The lower end is said too: below it everything has one colour.
+        ticks = _root_ticks(low, high, origin=low, first=low)
+        bar.set_ticks(ticks, labels=[f"{float(f'{tick:.3g}'):g}" for tick in ticks])
     return figure
 
 
@@ -220,10 +224,19 @@ def _two_theta_axis(axes: Axes, series: xr.Dataset) -> None:
 def _squared_ticks(axes: Axes) -> None:
     """Write the intensity itself beside an axis of its square root."""
     low, high = (max(limit, 0.0) for limit in axes.get_ylim())
-    candidates = [m * 10.0**e for e in range(-3, 10) for m in (1, 2, 5) if low**2 <= m * 10.0**e <= high**2]
-    ticks: list[float] = [0.0] if low == 0 else []
-    for value in reversed(candidates):
-        # Labels need room: a twelfth of the axis between neighbours.
-        if all(abs(math.sqrt(value) - math.sqrt(tick)) > (high - low) / 12 for tick in ticks):
-            ticks.append(value)
+    ticks = _root_ticks(low**2, high**2, first=0.0 if low == 0 else None)
     axes.set_yticks([math.sqrt(tick) for tick in ticks], labels=[f"{tick:g}" for tick in ticks])
+
+
+def _root_ticks(low: float, high: float, origin: float = 0.0, first: float | None = None) -> list[float]:
+    """Return round values from `low` to `high` that have room on an axis of √(value - origin)."""
+    candidates = [m * 10.0**e for e in range(-3, 10) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    if len(candidates) < 3:
+        candidates = [value for value in MaxNLocator(5).tick_values(low, high) if low <= value <= high]
+    ticks = [] if first is None else [first]
+    room = (math.sqrt(high - origin) - math.sqrt(low - origin)) / 12
+    for value in reversed(candidates):
+        root = math.sqrt(value - origin)
+        if all(abs(root - math.sqrt(tick - origin)) > room for tick in ticks):
+            ticks.append(value)
+    return sorted(ticks)

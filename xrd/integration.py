@@ -13,8 +13,9 @@ pixel that saw less counts for less and the mean is unbiased for Poisson counts.
 * Solid angle: :math:`Ω = \cos^3 α`, α the angle of incidence on the flat detector, 1 at its foot.
 * Polarisation: :math:`P = ½ (1 + \cos^2 2θ - p \cos 2χ \sin^2 2θ)`, p = 1 for a horizontal electric field,
   χ from the horizontal axis (R. Kahn et al., J. Appl. Cryst. 15 (1982) 330).
-* Poisson errors: :math:`σ_i^2 = g s_i`, with the gain g = 1 for counts. A pixel without a count adds no
-  variance; a bin whose pixels have not one count together is given the variance of one count.
+* Poisson errors: :math:`σ_i^2 = g s_i / m`, with the gain g = 1 for counts, in a frame that is the mean of m
+  exposures. A pixel without a count adds no variance; a bin with the signal of less than one photon has the
+  variance of one, :math:`(g/m)^2 \sum_i c_{ib}^2 / \sum_i c_{ib}`.
 * Azimuthal errors: :math:`σ_i^2 = (s_i - n_i I_b)^2`, the scatter of the pixels of the bin about their mean,
   times n/(n-1) for the n pixels. It needs no gain, but takes slope and texture within the bin for noise.
 
@@ -39,10 +40,10 @@ from numpy.typing import NDArray
 
 from beamline import provenance, units
 from beamline.errors import CalibrationError, ConfigError, DataFileError, SchemaError
-from calibration import geometry as geometries
 from calibration.geometry import Geometry
-from xrd.kernel import SPLITTING, Kernel, StaticMask, mean
+from xrd.kernel import Kernel, StaticMask, mean
 from xrd.masks import read_mask
+from xrd.parameters import checked
 
 if TYPE_CHECKING:
     from pyFAI.integrator.azimuthal import AzimuthalIntegrator
@@ -56,16 +57,13 @@ ErrorModel = Literal["poisson", "azimuthal"]
 
 
 def _plain_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """Let `geometry` and `mask` be files or pyFAI's objects; what the step records is the same for all."""
+    """Check the parameters, and record one form of those that can be given in several."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def with_plain_arguments(*args: P.args, **kwargs: P.kwargs) -> R:
         arguments = signature.bind(*args, **kwargs).arguments
-        arguments["geometry"] = as_geometry(arguments["geometry"])
-        if isinstance(arguments.get("mask"), str):
-            arguments["mask"] = Path(arguments["mask"])
-        return cast(R, cast(Any, function)(**arguments))
+        return cast(R, cast(Any, function)(**checked(arguments)))
 
     return with_plain_arguments
 
@@ -73,12 +71,12 @@ def _plain_arguments(function: Callable[P, R]) -> Callable[P, R]:
 @_plain_arguments
 @provenance.step("xrd.integrate", returns="xrd.patterns", framewise=True)
 def integrate(
-    images: xr.Dataset | Image,
+    images: xr.Dataset | xr.DataArray | Image,
     geometry: Geometry | AzimuthalIntegrator | str | os.PathLike[str],
     bins: int = 3000,
     splitting: Splitting = "none",
     mask: Image | str | os.PathLike[str] | None = None,
-    polarization: float | None = 0.99,
+    polarization: float | Literal[False] | None = 0.99,
     solid_angle: bool = True,
     error_model: ErrorModel = "poisson",
     two_theta_range: tuple[float, float] | None = None,
@@ -91,7 +89,8 @@ def integrate(
     Parameters
     ----------
     images
-        Dataset of kind ``images``, or a bare array (y, x) or (frame, y, x), taken as counts.
+        Dataset of kind ``images``, its ``counts``, or a bare array (y, x) or (frame, y, x), taken as counts.
+        Of frames that are means, ``averaged`` (frame) says of how many exposures.
     geometry
         Where the pixels are: a `Geometry`, a file of one, or pyFAI's integrator.
     bins
@@ -102,7 +101,8 @@ def integrate(
     mask
         Pixels never to be used: an array (y, x) as the image is stored, nonzero = masked, or a mask file.
     polarization
-        Polarisation factor p of the beam, 1 for a horizontal electric field; None: no correction.
+        Polarisation factor p of the beam, 1 for a horizontal electric field; False or None: not
+        corrected.
     solid_angle
         Whether to correct for the solid angle of the pixels.
     error_model
@@ -129,11 +129,11 @@ def integrate(
     CalibrationError
         The geometry is that of another detector, or the errors need a gain.
     ConfigError
-        A parameter is not possible.
+        A parameter is not possible: the mask is that of another detector, or leaves no pixel in the range.
     DataFileError
-        A frame has no live pixel in the range, or the mask cannot be read.
+        A frame has no live pixel in the range.
     SchemaError
-        `images` is not a Dataset of images.
+        `images` are no images.
 
     Notes
     -----
@@ -146,27 +146,20 @@ def integrate(
     assert isinstance(geometry, Geometry)  # noqa: S101 - _plain_arguments has seen to it
     geometry.shape_of(shape, frames.name(0))
     _check_pixels(frames, geometry)
-    kernel = _kernel(
-        geometry,
-        shape,
-        _positive("bins", bins),
-        _choice("splitting", splitting, SPLITTING),
-        StaticMask(_mask(mask, shape, geometry, mask_orientation)),
-        _polarization(polarization),
-        bool(solid_angle),
-        _range(two_theta_range),
-    )
+    static = StaticMask(_mask(mask, shape, geometry, mask_orientation))
+    kernel = _kernel(geometry, shape, bins, splitting, static, polarization, solid_angle, two_theta_range)
     intensity = np.full((len(frames.counts), bins), np.nan)
     errors = np.full_like(intensity, np.nan)
     coverage = np.zeros_like(intensity)
     for i, counts in enumerate(frames.counts):
         signal = _live_signal(counts, frames.is_counts, saturation)
-        sums = kernel.sums(signal, variance_per_signal)
+        variance = None if variance_per_signal is None else float(variance_per_signal[i])
+        sums = kernel.sums(signal, variance)
         if not sums.pixels.any():
             raise DataFileError(
                 frames.name(i), "has no live pixel in the range", "check the mask and the 2θ range"
             )
-        intensity[i], errors[i], coverage[i] = mean(sums, variance_per_signal)
+        intensity[i], errors[i], coverage[i] = mean(sums, variance)
     return _patterns(frames, geometry, kernel, intensity, errors, coverage).assign_attrs(
         error_model=error_model
     )
@@ -183,7 +176,7 @@ class Integrator:
     bins: int = 3000
     splitting: Splitting = "none"
     mask: Image | str | os.PathLike[str] | None = None
-    polarization: float | None = 0.99
+    polarization: float | Literal[False] | None = 0.99
     solid_angle: bool = True
     error_model: ErrorModel = "poisson"
     two_theta_range: tuple[float, float] | None = None
@@ -192,26 +185,11 @@ class Integrator:
     mask_orientation: int | None = None
 
     def __post_init__(self) -> None:
-        self.geometry = as_geometry(self.geometry)
+        vars(self).update(checked(vars(self)))
 
-    def __call__(self, images: xr.Dataset | Image) -> xr.Dataset:
+    def __call__(self, images: xr.Dataset | xr.DataArray | Image) -> xr.Dataset:
         """Return the patterns of `images`; see `integrate`."""
         return integrate(images, **vars(self))
-
-
-def as_geometry(geometry: Geometry | AzimuthalIntegrator | str | os.PathLike[str]) -> Geometry:
-    """Return a `Geometry`, a file of one, or pyFAI's integrator as a `Geometry`.
-
-    Raises
-    ------
-    CalibrationError
-        The file does not define a geometry, or pyFAI's detector is not a flat regular grid.
-    """
-    if isinstance(geometry, Geometry):
-        return geometry
-    if isinstance(geometry, str | os.PathLike):
-        return geometries.load(geometry)
-    return Geometry.from_pyfai(geometry)
 
 
 class _Frames(NamedTuple):
@@ -233,24 +211,42 @@ class _Frames(NamedTuple):
         return f"frame {index}"
 
 
-def _frames(images: xr.Dataset | Image) -> _Frames:
+def _frames(images: xr.Dataset | xr.DataArray | Image) -> _Frames:
+    if isinstance(images, xr.DataArray):
+        images = images.to_dataset(name="counts")
     if isinstance(images, xr.Dataset):
         if "counts" not in images or images["counts"].dims not in (("frame", "y", "x"), ("y", "x")):
             raise SchemaError("images", "has no variable counts (frame, y, x)", "read it with beamline.read")
         counts = images["counts"]
         if "units" not in counts.attrs:
             raise SchemaError("counts", "has no units", 'set attrs["units"] to "count" or "ADU"')
+        if counts.ndim == 2:  # what is known of the one frame
+            scalars = {k: c.expand_dims("frame") for k, c in counts.coords.items() if c.ndim == 0}
+            counts = counts.expand_dims("frame").assign_coords(scalars)
         coords = {str(k): c for k, c in counts.coords.items() if c.dims == ("frame",)}
-        values = counts.values if counts.ndim == 3 else counts.values[np.newaxis]
         height, width = (images.attrs.get(f"{axis}_pixel_size") for axis in "yx")
         pixel_size = (float(height), float(width)) if height and width else None
-        return _Frames(values, str(counts.attrs["units"]), coords, pixel_size)
-    values = np.asarray(images)
+        return _Frames(_series(counts.values), str(counts.attrs["units"]), coords, pixel_size)
+    return _Frames(_series(images), "count", {})
+
+
+def _series(images: Any) -> Image:
+    """Return an array (frame, y, x) of numbers."""
+    if isinstance(images, list | tuple) and any(isinstance(item, xr.Dataset) for item in images):
+        raise SchemaError("images", "is a list of Datasets", "integrate them one by one")
+    try:
+        values = np.asarray(images)
+    except ValueError as error:
+        raise SchemaError("images", f"is no array ({error})", "give numbers (y, x)") from error
     if values.ndim not in (2, 3) or values.dtype.kind not in "iuf":
         raise SchemaError(
             "image", f"is of shape {values.shape} and type {values.dtype}", "give numbers (y, x)"
         )
-    return _Frames(values if values.ndim == 3 else values[np.newaxis], "count", {})
+    if not values.size:
+        raise SchemaError(
+            "images", f"holds no pixel (its shape is {values.shape})", "give at least one frame"
+        )
+    return values if values.ndim == 3 else values[np.newaxis]
 
 
 def _check_pixels(frames: _Frames, geometry: Geometry) -> None:
@@ -331,22 +327,22 @@ def _patterns(
     )
 
 
-def _variance_per_signal(frames: _Frames, error_model: str, gain: float | None) -> float | None:
-    """Return variance / signal of a pixel; None where it is to be taken from the scatter."""
-    _choice("error_model", error_model, ("poisson", "azimuthal"))
+def _variance_per_signal(frames: _Frames, error_model: str, gain: float | None) -> NDArray[np.float64] | None:
+    """Return variance / signal of every frame; None where it is to be taken from the scatter."""
     if error_model == "azimuthal":
         return None
-    if gain is not None:
-        if not (np.isfinite(gain) and gain > 0):
-            raise ConfigError("gain", f"is {gain}", "it is the signal of one photon, above 0")
-        return float(gain)
-    if frames.is_counts:
-        return 1.0
-    raise CalibrationError(
-        frames.name(0),
-        f"is in {frames.units}: without the gain its Poisson errors are not known",
-        'give gain= (signal per photon), or error_model="azimuthal"',
-    )
+    if gain is None and not frames.is_counts:
+        raise CalibrationError(
+            frames.name(0),
+            f"is in {frames.units}: without the gain its Poisson errors are not known",
+            'give gain= (signal per photon), or error_model="azimuthal"',
+        )
+    exposures = np.ones(len(frames.counts))
+    if "averaged" in frames.coords:
+        exposures = frames.coords["averaged"].values.astype(np.float64)
+        if not (exposures >= 1).all():
+            raise SchemaError("averaged", f"is {exposures.min():g}", "it counts exposures, from 1")
+    return (1.0 if gain is None else gain) / exposures
 
 
 def _mask(
@@ -359,35 +355,11 @@ def _mask(
         # Dioptas writes the mask as it shows the image, which is how its geometry counts the pixels.
         if orientation is None and Path(mask).suffix.lower() == ".mask":
             orientation = geometry.orientation
-        return read_mask(mask, shape, orientation or 3)
+        try:
+            return read_mask(mask, shape, orientation or 3)
+        except DataFileError as error:
+            raise ConfigError("mask", f"{error.subject} {error.problem}", error.remedy) from error
     array = np.asarray(mask)
     if array.shape != shape:
         raise ConfigError("mask", f"is of shape {array.shape}, the image of {shape}", "nonzero = masked")
     return np.asarray(array != 0)
-
-
-def _positive(name: str, value: int) -> int:
-    if isinstance(value, bool) or int(value) != value or value < 1:
-        raise ConfigError(name, f"is {value}", "it is a whole number above 0")
-    return int(value)
-
-
-def _choice(name: str, value: str, allowed: Any) -> str:
-    if value not in allowed:
-        raise ConfigError(name, f"is {value!r}", f"it is one of {', '.join(allowed)}")
-    return value
-
-
-def _polarization(value: float | None) -> float | None:
-    if value is not None and not -1 <= value <= 1:
-        raise ConfigError("polarization", f"is {value}", "it lies between -1 and 1, or is None")
-    return None if value is None else float(value)
-
-
-def _range(value: tuple[float, float] | None) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    low, high = value
-    if not 0 <= low < high <= 180:
-        raise ConfigError("two_theta_range", f"is {low} to {high} deg", "it rises, within 0 to 180")
-    return float(low), float(high)

@@ -25,12 +25,13 @@ SPLITTING = {"none": "no", "bbox": "bbox", "full": "full"}
 
 
 class Sums(NamedTuple):
-    """Sums over the pixels of each bin: of c s, c² σ², c n and c (see `xrd.integration`)."""
+    """Sums over the pixels of each bin: of c s, c² σ², c n and c (see `xrd.integration`), and Σ c² / Σ c."""
 
     signal: NDArray[np.float64]
     variance: NDArray[np.float64]
     norm: NDArray[np.float64]
     pixels: NDArray[np.float64]
+    sharing: NDArray[np.float64] | float
 
 
 def mean(sums: Sums, variance_per_signal: float | None) -> tuple[NDArray[np.float64], ...]:
@@ -44,11 +45,36 @@ def mean(sums: Sums, variance_per_signal: float | None) -> tuple[NDArray[np.floa
         # A bin of one pixel has no scatter to tell its error from.
         live &= sums.pixels > 1
         variance = variance * (sums.pixels / np.where(live, sums.pixels - 1, 1.0))
-    # One event is the least that can be told from none; a photon gives g units of signal, of variance g².
-    one_event = 1.0 if variance_per_signal is None else variance_per_signal**2
-    variance = np.where(variance > 0, variance, one_event)
+        # Pixels that are all equal agree to the unit they are counted in, not better.
+        variance = np.where(variance > 0, variance, 1.0)
+    else:
+        # Less than the signal of one photon is not known better than one photon. It gives g units of signal,
+        # of variance g²; where pixels are shared, Σc²/Σc of that comes from as even a light on all of them.
+        variance = np.maximum(variance, sums.sharing * variance_per_signal**2)
     norm = np.where(live, sums.norm, np.nan)
     return sums.signal / norm, np.sqrt(variance) / norm, sums.pixels
+
+
+def range_of(
+    angles: NDArray[np.float64], bins: int, two_theta_range: tuple[float, float] | None
+) -> tuple[float, float]:
+    """Return first and last edge of the bins in deg, for pixels at these angles.
+
+    Raises
+    ------
+    ConfigError
+        No pixel is in the range.
+    """
+    first, last = float(angles.min()), float(angles.max())
+    # A thousandth of a bin wider, so that the outermost pixels do not fall on an edge.
+    margin = 1e-3 * (last - first) / bins
+    low, high = two_theta_range or (first - margin, last + margin)
+    if not ((angles >= low) & (angles <= high)).any() or not low < high:
+        raise ConfigError(
+            "two_theta_range",
+            f"{low:g} to {high:g} deg: the detector sees {first:.3f} to {last:.3f} deg",
+        )
+    return low, high
 
 
 class StaticMask:
@@ -88,15 +114,9 @@ class Kernel:
 
     def __post_init__(self) -> None:
         angles = np.degrees(self.geometry.two_theta(self.shape))
-        first, last = float(angles.min()), float(angles.max())
-        # A thousandth of a bin wider, so that the outermost pixels do not fall on an edge.
-        margin = 1e-3 * (last - first) / self.bins
-        low, high = self.range or (first - margin, last + margin)
-        if not ((angles >= low) & (angles <= high)).any() or not low < high:
-            raise ConfigError(
-                "two_theta_range",
-                f"{low:g} to {high:g} deg: the detector sees {first:.3f} to {last:.3f} deg",
-            )
+        low, high = range_of(angles, self.bins, self.range)
+        if self.mask.array is not None and self.mask.array[(angles >= low) & (angles <= high)].all():
+            raise ConfigError("mask", f"leaves no pixel at {low:g} to {high:g} deg", "nonzero = masked")
         width = (high - low) / self.bins
         self.two_theta = low + width * (np.arange(self.bins) + 0.5)
         # pyFAI counts pixels just outside the range into the first and the last bin: two more are made, and
@@ -139,7 +159,14 @@ class Kernel:
             for column in (result.sum_signal, result.sum_normalization, result.count)
         )
         if variance_per_signal is None:
-            return Sums(total, np.array(result.sum_variance[1:-1], dtype=np.float64), norm, pixels)
-        # Without splitting c² = c: the signal is its own variance.
-        squared = total if self.splitting == "none" else result.sum_variance[1:-1]
-        return Sums(total, variance_per_signal * np.asarray(squared, dtype=np.float64), norm, pixels)
+            return Sums(total, np.array(result.sum_variance[1:-1], dtype=np.float64), norm, pixels, 1.0)
+        if self.splitting == "none":  # c² = c: the signal is its own variance
+            return Sums(total, variance_per_signal * total, norm, pixels, 1.0)
+        squared, squared_norm = (
+            np.array(column[1:-1], dtype=np.float64)
+            for column in (result.sum_variance, result.sum_normalization2)
+        )
+        # pyFAI sums c² n²; n hardly differs between the pixels of a bin.
+        live = norm > 0
+        sharing = np.divide(squared_norm * pixels, norm**2, out=np.ones_like(norm), where=live)
+        return Sums(total, variance_per_signal * squared, norm, pixels, sharing)

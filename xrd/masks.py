@@ -23,7 +23,7 @@ _STEPS = {1: (-1, -1), 2: (-1, 1), 3: (1, 1), 4: (1, -1)}
 
 
 def read_mask(
-    path: str | os.PathLike[str], shape: tuple[int, int], orientation: int = 3
+    path: str | os.PathLike[str], shape: tuple[int, int] | None, orientation: int = 3
 ) -> NDArray[np.bool_]:
     """Read a mask.
 
@@ -32,7 +32,7 @@ def read_mask(
     path
         An image of any format `beamline.read` knows (Dioptas' ``.mask`` is a TIFF), or ``.npy``.
     shape
-        Pixels of the image along (y, x).
+        Pixels of the image along (y, x); None where they are not known, and not checked.
     orientation
         Which way round the mask holds the image: 3 as the image is stored, 2 with the rows in reverse (masks
         of Dioptas), 4 with the columns in reverse, 1 with both.
@@ -52,7 +52,9 @@ def read_mask(
     if orientation not in _STEPS:
         raise ConfigError("mask orientation", f"is {orientation!r}", "it is 1, 2, 3 or 4")
     mask = _read_npy(path) if Path(path).suffix.lower() == ".npy" else _read_image(path)
-    if mask.shape != tuple(shape):
+    if mask.ndim != 2:
+        raise DataFileError(path, f"is of shape {mask.shape}", "give one mask (y, x)")
+    if shape is not None and mask.shape != tuple(shape):
         pixels = " x ".join(str(n) for n in mask.shape)
         raise DataFileError(
             path, f"has {pixels} pixels, the image {shape[0]} x {shape[1]}", "use the mask of this detector"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from beamline.config import InputFile, MeasurementConfig, find_files
+from beamline.errors import CalibrationError, ConfigError, DataFileError
 from beamline.readers.registry import concatenate
 from beamline.recipe import Recipe, Step
 
@@ -48,11 +49,11 @@ class XrdMeasurement(MeasurementConfig):
         description="As orientation, for the mask. By default that of the geometry for a .mask of Dioptas, "
         "else 3.",
     )
-    bins: int = Field(default=3000, ge=1, description="Number of bins in 2θ.")
+    bins: int = Field(default=3000, ge=1, le=1_000_000, description="Number of bins in 2θ.")
     splitting: Literal["none", "bbox", "full"] = Field(
         default="none", description="How a pixel is shared between bins; splitting correlates their errors."
     )
-    polarization: float | Literal[False] = Field(
+    polarization: Annotated[float, Field(ge=-1, le=1)] | Literal[False] = Field(
         default=0.99,
         description="Polarisation factor of the beam, 1 for a horizontal electric field; false: not "
         "corrected.",
@@ -67,21 +68,34 @@ class XrdMeasurement(MeasurementConfig):
     gain: float | None = Field(
         default=None, gt=0, description="Signal per photon; needed for Poisson errors of ADU."
     )
-    saturation: float | None = Field(default=None, description="Signal from which on a pixel is not used.")
+    saturation: float | None = Field(
+        default=None, gt=0, description="Signal from which on a pixel is not used."
+    )
+
+    @field_validator("two_theta_range")
+    @classmethod
+    def _rises(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0 <= value[0] < value[1] <= 180:
+            raise ValueError("it rises, within 0 to 180 deg")
+        return value
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of `xrd.integrate`.
 
         Raises
         ------
-        CalibrationError
-            The geometry cannot be read.
+        ConfigError
+            The geometry cannot be used as the table states it.
         """
         from calibration.geometry import load
 
+        try:
+            geometry = load(self.geometry, self.orientation, self.pixel_size)
+        except CalibrationError as error:
+            raise ConfigError(f"geometry: {error.subject}", error.problem, error.remedy) from error
         names = ("bins", "splitting", "mask", "mask_orientation", "solid_angle", "two_theta_range")
         return {
-            "geometry": load(self.geometry, self.orientation, self.pixel_size),
+            "geometry": geometry,
             **{name: getattr(self, name) for name in (*names, "error_model", "gain", "saturation")},
             "polarization": None if self.polarization is False else self.polarization,
         }
@@ -92,17 +106,35 @@ def recipe(name: str, measurement: XrdMeasurement, folder: Path) -> Recipe:
 
     Raises
     ------
-    CalibrationError
-        The geometry cannot be read.
     ConfigError
-        `files` matches nothing.
+        `files` matches nothing, the geometry or the mask is not what the table takes it for, or the detector
+        sees nothing in the range.
     """
-    from xrd.integration import integrate
+    import numpy as np
 
+    from xrd.integration import integrate
+    from xrd.kernel import range_of
+
+    parameters = measurement.parameters()
+    geometry = parameters["geometry"]
+    if measurement.two_theta_range is not None and geometry.shape is not None:
+        range_of(np.degrees(geometry.two_theta()), measurement.bins, measurement.two_theta_range)
+    if measurement.mask is not None:
+        _check_mask(measurement.mask, geometry.shape)
     return Recipe(
         name=name,
         files=tuple(find_files(measurement.files, folder)),
         read={"kind": "images"},
-        each=(Step(integrate, measurement.parameters()),),
+        each=(Step(integrate, parameters),),
         gather=concatenate,
     )
+
+
+def _check_mask(mask: Path, shape: tuple[int, int] | None) -> None:
+    """Read the mask once: what is no mask is wrong before any image is read."""
+    from xrd.masks import read_mask
+
+    try:
+        read_mask(mask, shape)
+    except DataFileError as error:
+        raise ConfigError(f"mask: {error.subject}", error.problem, error.remedy) from error

@@ -49,7 +49,10 @@ class Header:
     text
         Everything the header holds, as text.
     exposure
-        Exposure of the whole frame, sums included, in s; None where it is not stated.
+        Time (s) in which the signal of the frame came: that of all exposures of a sum, of one exposure of a
+        mean; None where it is not stated.
+    summed, averaged
+        Exposures the frame is the sum or the mean of; None where it is not stated.
     stamp
         The detector's clock; without a zone where the file states none.
     moment
@@ -64,6 +67,8 @@ class Header:
 
     text: Mapping[str, str] = field(default_factory=dict)
     exposure: float | None = None
+    summed: int | None = None
+    averaged: int | None = None
     stamp: datetime | None = None
     moment: str | None = None
     detector: str = ""
@@ -112,10 +117,15 @@ def dataset(
     if any(header.exposure is not None for header in headers):
         exposures = [float("nan") if h.exposure is None else h.exposure for h in headers]
         coords["exposure"] = ("frame", exposures)
+    if any(header.averaged for header in headers):
+        coords["averaged"] = ("frame", [header.averaged or 1 for header in headers])
     coords |= _clock(path, headers, timezone, stamp)
     ds = xr.Dataset(
         {"counts": (("frame", "y", "x"), counts, {"units": "count" if photons else "ADU"})}, coords=coords
     )
+    made_of = [key for key in ("summed", "averaged") if (getattr(first, key) or 1) > 1]
+    if made_of:
+        ds["counts"].attrs["exposures"] = ", ".join(made_of)
     if first.detector:
         ds.attrs["detector"] = first.detector
     if first.pixel_size is not None:
@@ -273,7 +283,7 @@ def _to_middle(header: Header, stamp: str | None) -> timedelta | None:
         return timedelta(0)
     if header.exposure is None:
         return None
-    return timedelta(seconds=MOMENTS[moment] * header.exposure)
+    return timedelta(seconds=MOMENTS[moment] * header.exposure * (header.averaged or 1))
 
 
 def _in_zone(path: Path, stamp: datetime, zone: tzinfo | None) -> datetime:

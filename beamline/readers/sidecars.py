@@ -1,11 +1,11 @@
 """What lies beside an image and belongs to it: ``.metadata`` and ``.imctrl``.
 
 QXRD and the scripts of APS beamlines write ``<image>.tif.metadata`` (or ``<stem>.metadata``): lines
-``key=value`` in sections. Of these, ``exposureTime`` (s, of one exposure), ``summedExposures`` or
-``averagedExposures``, ``timeStamp`` (s since 1970, UTC), ``dateString`` (local time) and
-``detectorXPixelSize``/``detectorYPixelSize`` (um) are understood; QXRD takes the time when the frame is
-complete, so the stamp is the end of the exposure (qxrd, source/qxrdacquisition.cpp, processImage). GSAS-II
-reads the same file (GSASII/imports/G2img_1TIF.py).
+``key=value`` in sections. Of these, ``exposureTime`` (s, of one exposure), ``summedExposures``,
+``averagedExposures`` (the frame is the sum or the mean of so many), ``timeStamp`` (s since 1970, UTC),
+``dateString`` (local time) and ``detectorXPixelSize``/``detectorYPixelSize`` (um) are understood;
+QXRD takes the time when the frame is complete, so the stamp is the end of the exposure (qxrd,
+source/qxrdacquisition.cpp, processImage). GSAS-II reads the same file (GSASII/imports/G2img_1TIF.py).
 
 ``<stem>.imctrl`` holds the integration controls of GSAS-II, ``key:value``. They are kept as they are and
 never used as a geometry unless somebody asks for it: the controls of one image are often those of another.
@@ -51,9 +51,12 @@ def complete(path: Path, header: Header) -> Header:
     changes: dict[str, Any] = {}
     exposure = _number(file, found, "exposureTime")
     if exposure is not None:
-        times = [_number(file, found, key) for key in ("summedExposures", "averagedExposures")]
-        number = next((n for n in times if n), 1.0)
-        changes["exposure"] = exposure * number
+        # The signal of a mean is that of one exposure: signal over exposure is a rate either way.
+        changes["exposure"] = exposure * (_count(file, found, "summedExposures") or 1)
+    for key in ("summed", "averaged"):
+        number = _count(file, found, f"{key}Exposures")
+        if number:
+            changes[key] = number
     stamp = _stamp(file, found)
     if stamp is not None:
         changes |= {"stamp": stamp, "moment": "end"}
@@ -145,6 +148,14 @@ def _number(file: Path, found: dict[str, str], key: str) -> float | None:
     if not 0 <= number < float("inf"):
         raise DataFileError(file, f"{key} is {found[key]}")
     return number
+
+
+def _count(file: Path, found: dict[str, str], key: str) -> int | None:
+    """Return a number of exposures; None where the key is missing."""
+    number = _number(file, found, key)
+    if number is not None and number != int(number):
+        raise DataFileError(file, f"{key} is {found[key]}, not a whole number")
+    return None if number is None else int(number)
 
 
 def _stamp(file: Path, found: dict[str, str]) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from urllib.parse import unquote
 
 import h5py
 import numpy as np
@@ -85,6 +86,22 @@ def test_xye_has_no_comment_gsas_would_take_for_one_about_scattering_vectors(tmp
     beamline.save(ds, tmp_path / "x.nc")
     for path in export_result(tmp_path / "x.nc", tmp_path, "xye"):
         assert "q" not in path.read_text()
+        assert "' se%71uence: " in path.read_text()
+
+
+def test_xye_names_the_raw_file_of_its_frame(tmp_path: Path) -> None:
+    names = ["BCC1_00001.tif", "Quartz 100%_seq.tif", "two\nlines.tif"]
+    beamline.save(patterns().assign_coords(file=("frame", names)), tmp_path / "x.nc")
+    written = [
+        [line for line in path.read_text().splitlines() if line.startswith("' file: ")]
+        for path in export_result(tmp_path / "x.nc", tmp_path, "xye")
+    ]
+    assert written == [
+        ["' file: BCC1_00001.tif"],
+        ["' file: Quartz 100%25_se%71.tif"],
+        ["' file: two%0Alines.tif"],
+    ]
+    assert [unquote(line.removeprefix("' file: ")) for (line,) in written] == names
 
 
 def test_xye_of_one_pattern_has_no_number(tmp_path: Path) -> None:

@@ -61,6 +61,16 @@ def test_the_mean_is_over_time_not_over_samples() -> None:
     assert joined["voltage_n"].values.tolist() == [6]
 
 
+def test_a_mean_of_exposures_took_the_time_of_all_of_them() -> None:
+    averaged = frames([8.0], exposure=2.0).assign_coords(averaged=("frame", [4]))
+    averaged = model.with_defaults(averaged, "xrd.patterns")
+    samples = channel(np.arange(17.0), np.arange(17.0))
+    whole = beamline.join(frames([8.0], exposure=8.0), samples)
+    assert whole["voltage_n"].values > beamline.join(frames([8.0], exposure=2.0), samples)["voltage_n"].values
+    for name in ("voltage_n", "voltage", "voltage_errors"):
+        np.testing.assert_array_equal(beamline.join(averaged, samples)[name], whole[name])
+
+
 def test_between_two_samples_it_is_the_line_at_the_middle() -> None:
     joined = beamline.join(frames([4.0], 2.0), channel([0.0, 10.0], [3.0, 4.0]))
     assert joined["voltage"].values == pytest.approx([3.4])

@@ -35,7 +35,7 @@ def test_a_line_holds_the_root_of_the_intensity() -> None:
     ds = patterns(1)
     axes = figures.waterfall(ds).axes[0]
     np.testing.assert_allclose(axes.lines[0].get_ydata(), np.sqrt(ds["intensity"].values[0]))
-    assert axes.get_ylabel() == "intensity (counts)"
+    assert axes.get_ylabel() == "intensity (counts), square-root scale"
     for tick, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True):
         assert float(label.get_text()) == pytest.approx(tick**2)
 
@@ -57,6 +57,20 @@ def test_a_map_leaves_out_what_was_not_measured() -> None:
     assert shown is not None
     assert shown.shape == (5, 91)
     assert np.ma.getmaskarray(shown).sum() == 25
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1.0, 1e4), (1e-3, 0.0), (20.0, -2000.0)])
+def test_the_colour_bar_says_where_it_begins(scale: float, offset: float) -> None:
+    ds = patterns(30)
+    ds["intensity"].values[:] = ds["intensity"].values * scale + offset
+    figure = figures.contour(ds)
+    bar = figure.axes[-1]
+    low, high = bar.get_ylim()
+    assert bar.get_yticks()[0] == pytest.approx(low)
+    assert len(bar.get_yticks()) >= 3
+    for tick, label in zip(bar.get_yticks(), bar.get_yticklabels(), strict=True):
+        assert low <= tick <= high
+        assert float(label.get_text()) == pytest.approx(tick, rel=5e-3)
 
 
 def test_a_map_is_drawn_against_time_where_there_is_one() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import poisson as poisson_law
 
 import xrd
 from beamline import model, provenance
@@ -97,6 +99,67 @@ def test_a_bin_without_a_count_has_the_error_of_one(geometry: Geometry) -> None:
     seen = result["coverage"].values > 0
     np.testing.assert_allclose(result["intensity"].values[seen], 0.0)
     np.testing.assert_allclose(result["intensity_errors"].values[seen], 1 / result["coverage"].values[seen])
+
+
+@pytest.mark.parametrize("gain", [1.0, 20.0])
+def test_less_than_a_photon_has_the_error_of_a_photon(gain: float, geometry: Geometry) -> None:
+    options: dict[str, Any] = {"bins": 1, "polarization": None, "solid_angle": False, "gain": gain}
+    found = []
+    for photons in (-2.0, 0.0, 1e-3, 0.5, 0.999, 1.001, 4.0):
+        counts = np.zeros(SHAPE)
+        counts[40, 50] = photons * gain
+        ds = xrd.integrate(images(counts, "ADU"), geometry, **options)
+        found.append(float(ds["intensity_errors"][0, 0] * ds["coverage"][0, 0]))
+    # One photon is a signal of g with a variance of g².
+    np.testing.assert_allclose(found[:5], gain, rtol=1e-6)
+    np.testing.assert_allclose(found[5:], [gain * np.sqrt(1.001), gain * 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("splitting", ["bbox", "full"])
+def test_a_photon_shared_by_bins_gives_each_its_part_of_the_variance(
+    splitting: Any, geometry: Geometry
+) -> None:
+    # As even a light on every pixel, with the signal of one photon in the bin, has the variance of the floor.
+    options: dict[str, Any] = {
+        "bins": 400,
+        "splitting": splitting,
+        "polarization": None,
+        "solid_angle": False,
+    }
+    ds = images(np.zeros(SHAPE), "ADU")
+    floor = xrd.integrate(ds, geometry, gain=20.0, **options)
+    lit = xrd.integrate(ds + 1000.0, geometry, gain=20.0, **options)  # far above the floor
+    photons = lit["coverage"] * 1000.0 / 20.0
+    expected = (lit["intensity_errors"] / np.sqrt(photons)).values
+    seen = floor["coverage"].values > 0
+    np.testing.assert_allclose(floor["intensity_errors"].values[seen], expected[seen], rtol=2e-3)
+    shared = (expected * lit["coverage"].values)[seen]
+    assert np.median(shared) < 0.9 * 20.0
+
+
+@pytest.mark.parametrize("target", [0.3, 1.0, 5.0, 20.0, 100.0])
+def test_pulls_of_few_counts(target: float, geometry: Geometry) -> None:
+    """Prints how far the square root of N can be believed, for the table in the theory."""
+    angles = np.degrees(geometry.two_theta())
+    edges = np.linspace(2.0, 8.0, 61)
+    pixels = np.histogram(angles, edges)[0]
+    place = np.clip(np.digitize(angles, edges) - 1, 0, 59)
+    counts = np.random.default_rng(8).poisson(target / pixels[place], (60, *SHAPE)).astype(np.int32)
+    ds = xrd.integrate(
+        counts, geometry, bins=60, two_theta_range=(2.0, 8.0), polarization=None, solid_angle=False
+    )
+    np.testing.assert_array_equal(ds["coverage"], np.broadcast_to(pixels, ds["coverage"].shape))
+    pulls = ((ds["intensity"] - target / pixels) / ds["intensity_errors"]).values.ravel()
+    weights = 1 / (ds["intensity_errors"].values * pixels) ** 2
+    weighted = float((weights * ds["intensity"].values * pixels).sum() / weights.sum())
+    rms = float(np.sqrt((pulls**2).mean()))
+    said = f"rms of the pulls {rms:.2f}, weighted mean {weighted - target:+.2f} counts"
+    sys.stdout.write(f"{target:g} counts: {said}\n")
+    n = np.arange(400)
+    chance = poisson_law.pmf(n, target)
+    exact = np.sqrt((chance * (n - target) ** 2 / np.maximum(n, 1)).sum())
+    fourth = (chance * (n - target) ** 4 / np.maximum(n, 1) ** 2).sum()
+    assert abs(rms**2 - exact**2) < 3 * np.sqrt((fourth - exact**4) / pulls.size)
 
 
 def test_a_bin_without_a_pixel_is_not_measured(geometry: Geometry) -> None:
@@ -232,11 +295,64 @@ def test_azimuthal_errors_are_the_scatter_of_the_mean(geometry: Geometry) -> Non
     assert 1 - 3 / np.sqrt(2 * pulls.size) < pulls.std() < 1.06
 
 
+def test_azimuthal_errors_of_few_pixels_divide_by_one_less(geometry: Geometry) -> None:
+    counts = poisson(30.0)[0].astype(float)
+    options: dict[str, Any] = {"bins": 1500, "polarization": None, "solid_angle": False}
+    result = xrd.integrate(
+        images(counts, "ADU"), geometry, error_model="azimuthal", two_theta_range=(2.0, 8.0), **options
+    ).isel(frame=0)
+    angles = np.degrees(geometry.two_theta())
+    edges = np.linspace(2.0, 8.0, 1501)
+    inside = (angles > 2.0) & (angles < 8.0)
+    place = np.digitize(angles, edges) - 1
+    checked = 0
+    for b in np.flatnonzero(result["coverage"].values == 3)[:50]:
+        values = counts[inside & (place == b)]
+        if len(values) == 3 and values.std() > 0:
+            expected = values.std(ddof=1) / np.sqrt(3)
+            assert float(result["intensity_errors"][b]) == pytest.approx(expected, rel=1e-4)
+            checked += 1
+    assert checked > 20
+
+
 def test_one_pixel_has_no_azimuthal_error(geometry: Geometry) -> None:
     result = xrd.integrate(poisson()[0], geometry, bins=3000, error_model="azimuthal")
     single = result["coverage"].values == 1
     assert single.any()
     assert np.isnan(result["intensity"].values[single]).all()
+
+
+@pytest.mark.parametrize("given", [False, None])
+def test_false_is_not_corrected(given: Any, geometry: Geometry) -> None:
+    flat = 100.0 * pixel_normalization(geometry, None)
+    result = xrd.integrate(flat, geometry, bins=20, polarization=given)
+    np.testing.assert_allclose(result["intensity"], 100.0, rtol=1e-5)
+    assert result.attrs["polarization_corrected"] == 0
+    assert provenance.history(result)[-1]["parameters"]["polarization"] is None
+
+
+def test_counts_alone_keep_their_units(geometry: Geometry) -> None:
+    ds = images(poisson(), "ADU")
+    with pytest.raises(CalibrationError, match="ADU"):
+        xrd.integrate(ds["counts"], geometry)
+    alone = xrd.integrate(ds["counts"], geometry, bins=BINS, gain=20.0)
+    whole = xrd.integrate(ds, geometry, bins=BINS, gain=20.0)
+    np.testing.assert_array_equal(alone["intensity_errors"], whole["intensity_errors"])
+    assert alone["intensity"].attrs["units"] == "ADU"
+
+
+@pytest.mark.parametrize("splitting", ["none", "bbox"])
+def test_the_mean_of_exposures_has_the_error_of_a_mean(splitting: Any, geometry: Geometry) -> None:
+    single = poisson(40.0, frames=16)
+    options: dict[str, Any] = {"bins": BINS, "splitting": splitting}
+    summed = xrd.integrate(images(single.sum(axis=0)), geometry, **options)
+    averaged = images(single.mean(axis=0)).assign_coords(averaged=("frame", [16]))
+    for ds in (averaged, averaged.isel(frame=0)):
+        mean = xrd.integrate(ds, geometry, **options)
+        for name in ("intensity", "intensity_errors"):
+            np.testing.assert_allclose(mean[name] * 16, summed[name], rtol=1e-5)
+    with pytest.raises(SchemaError, match="averaged"):
+        xrd.integrate(averaged.assign_coords(averaged=("frame", [0])), geometry, **options)
 
 
 # What is refused
@@ -255,9 +371,15 @@ def test_a_frame_without_live_pixel_is_named(geometry: Geometry) -> None:
         xrd.integrate(ds, geometry, bins=BINS)
 
 
-def test_everything_masked_is_refused(geometry: Geometry) -> None:
-    with pytest.raises(DataFileError, match="frame 0: has no live pixel"):
-        xrd.integrate(poisson(), geometry, bins=BINS, mask=np.ones(SHAPE))
+@pytest.mark.parametrize("two_theta_range", [None, (3.0, 5.0)])
+def test_a_mask_of_everything_is_refused_before_pyfai_wonders(
+    two_theta_range: Any, geometry: Geometry, caplog: pytest.LogCaptureFixture
+) -> None:
+    angles = np.degrees(geometry.two_theta())
+    mask = np.ones(SHAPE) if two_theta_range is None else (angles > 2.9) & (angles < 5.1)
+    with pytest.raises(ConfigError, match=r"mask: leaves no pixel at \d"):
+        xrd.integrate(poisson(), geometry, bins=BINS, mask=mask, two_theta_range=two_theta_range)
+    assert not caplog.records
 
 
 def test_another_detector_is_refused(geometry: Geometry) -> None:
@@ -273,6 +395,22 @@ def test_another_detector_is_refused(geometry: Geometry) -> None:
     [
         ({"bins": 0}, "bins"),
         ({"bins": 2.5}, "bins"),
+        ({"bins": None}, "bins: is None"),
+        ({"bins": True}, "bins"),
+        ({"bins": 1_000_001}, "bins: is 1000001; .* 1000000"),
+        ({"splitting": ["none"]}, "splitting"),
+        ({"two_theta_range": 5}, "two_theta_range: is 5"),
+        ({"two_theta_range": (1.0, 2.0, 3.0)}, "two_theta_range.*pair"),
+        ({"two_theta_range": ("a", "b")}, "two_theta_range.*pair"),
+        ({"polarization": "x"}, "polarization: is 'x'"),
+        ({"polarization": True}, "polarization: is True"),
+        ({"polarization": float("nan")}, "polarization: is nan"),
+        ({"solid_angle": "no"}, "solid_angle: is 'no'"),
+        ({"gain": "3"}, "gain: is '3'"),
+        ({"gain": float("inf")}, "gain: is inf"),
+        ({"saturation": "high"}, "saturation: is 'high'"),
+        ({"mask": [[1], [1, 2]]}, "mask"),
+        ({"mask": [["a"]]}, "mask"),
         ({"splitting": "pixel"}, "none, bbox, full"),
         ({"error_model": "gauss"}, "poisson, azimuthal"),
         ({"two_theta_range": (4.0, 2.0)}, "two_theta_range"),
@@ -288,6 +426,28 @@ def test_impossible_parameters_are_named(parameters: Any, said: str, geometry: G
         xrd.integrate(poisson(), geometry, **parameters)
 
 
+@pytest.mark.parametrize("parameters", [{"bins": None}, {"polarization": 2}, {"gain": "3"}])
+def test_an_integrator_refuses_at_once(parameters: Any, geometry: Geometry) -> None:
+    with pytest.raises(ConfigError, match=next(iter(parameters))):
+        xrd.Integrator(geometry, **parameters)
+
+
+@pytest.mark.parametrize("wrong", [None, {}, 5, [1.0]])
+def test_what_is_no_geometry_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="geometry: is"):
+        xrd.integrate(poisson(), wrong)
+    with pytest.raises(ConfigError, match="geometry: is"):
+        xrd.Integrator(wrong)
+
+
+def test_a_mask_of_another_detector_is_one_error_of_the_configuration(
+    geometry: Geometry, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "mask.npy", np.zeros((3, 4)))
+    with pytest.raises(ConfigError, match=r"mask: .*mask\.npy has 3 x 4 pixels, the image 100 x 120"):
+        xrd.integrate(poisson(), geometry, mask=tmp_path / "mask.npy")
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -295,6 +455,12 @@ def test_impossible_parameters_are_named(parameters: Any, said: str, geometry: G
         xr.Dataset({"counts": (("frame", "y", "x"), np.ones((1, *SHAPE)))}),
         np.ones(5),
         np.full(SHAPE, "a"),
+        None,
+        np.ones((0, *SHAPE)),
+        [xr.Dataset(), xr.Dataset()],
+        [[1.0], [1.0, 2.0]],
+        xr.DataArray(np.ones(SHAPE), dims=("y", "x")),
+        xr.DataArray(np.ones(SHAPE), dims=("a", "b"), attrs={"units": "count"}),
     ],
 )
 def test_what_is_no_image_is_refused(data: Any, geometry: Geometry) -> None:

@@ -12,12 +12,11 @@ from pydantic import ValidationError
 
 import beamline
 import xrd
-from beamline import provenance
-from beamline.errors import CalibrationError
+from beamline import cli, processing, provenance, tiff_files
+from beamline.errors import ConfigError
 from beamline.store import open_result
 from calibration.geometry import Geometry
 from xrd import demo, simulate
-from xrd.cli import integrate
 from xrd.measurement import TEMPLATE, XrdMeasurement, recipe
 
 
@@ -73,7 +72,15 @@ def test_no_polarisation_is_written_as_false(folder: Path) -> None:
     "table",
     [
         {"bins": 0},
+        {"bins": 1_000_001},
         {"bins": "3000"},
+        {"polarization": 1.5},
+        {"polarization": -1.1},
+        {"two_theta_range": [5.0, 2.0]},
+        {"two_theta_range": [-1.0, 2.0]},
+        {"two_theta_range": [1.0, 181.0]},
+        {"two_theta_range": [1.0, 2.0, 3.0]},
+        {"saturation": 0.0},
         {"geometry": "nothing.poni"},
         {"orientation": 5},
         {"polarization": True},
@@ -89,8 +96,42 @@ def test_wrong_tables_are_refused(table: dict[str, Any], folder: Path) -> None:
 def test_a_geometry_of_unknown_orientation_is_refused(folder: Path) -> None:
     text = (folder / "geometry.poni").read_text().replace(', "orientation": 3', "")
     (folder / "old.poni").write_text(text)
-    with pytest.raises(CalibrationError, match="which way round"):
+    with pytest.raises(ConfigError, match=r"^geometry: .*old\.poni: .*which way round.*orientation=3"):
         recipe("xrd/ceria", measurement(folder, geometry="old.poni"), folder)
+
+
+def test_what_is_no_geometry_is_an_error_of_the_configuration(folder: Path) -> None:
+    lines = (folder / "geometry.poni").read_text().splitlines()
+    short = [line for line in lines if not line.startswith("Distance")]
+    (folder / "short.poni").write_text("\n".join(short))
+    for name, said in (("short.poni", "Distance"), ("raw/frame_00001.tif", "not a text file")):
+        with pytest.raises(ConfigError, match=rf"^geometry: .*{said}"):
+            recipe("xrd/ceria", measurement(folder, geometry=name), folder)
+
+
+def test_a_mask_is_read_before_the_images(folder: Path) -> None:
+    np.save(folder / "small.npy", np.zeros((3, 4)))
+    (folder / "text.mask").write_text("no image")
+    for name, said in (("small.npy", "3 x 4 pixels"), ("text.mask", "")):
+        with pytest.raises(ConfigError, match=rf"^mask: .*{name}.*{said}"):
+            recipe("xrd/ceria", measurement(folder, mask=name), folder)
+    np.save(folder / "fits.npy", np.zeros((100, 120)))
+    assert recipe("xrd/ceria", measurement(folder, mask="fits.npy"), folder).files
+
+
+def test_a_range_beside_the_detector_is_known_before_the_images(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^two_theta_range: 100 to 120 deg: the detector sees"):
+        recipe("xrd/ceria", measurement(folder, two_theta_range=[100.0, 120.0]), folder)
+
+
+def test_check_names_what_is_wrong_with_the_geometry(folder: Path) -> None:
+    text = (folder / "geometry.poni").read_text().replace(', "orientation": 3', "")
+    (folder / "unsaid.poni").write_text(text)
+    table = '[xrd.ceria]\nfiles = ["raw/*.tif"]\ngeometry = "unsaid.poni"\ngain = 20.0\n'
+    path = folder / "beamtime.toml"
+    path.write_text(f'[beamtime]\nname = "x"\ntimezone = "UTC"\n\n{table}')
+    with pytest.raises(ConfigError, match=r"xrd\.ceria: geometry: .*unsaid\.poni"):
+        processing.check(path)
 
 
 def test_the_template_is_a_table_of_this_kind(tmp_path: Path) -> None:
@@ -101,17 +142,83 @@ def test_the_template_is_a_table_of_this_kind(tmp_path: Path) -> None:
         XrdMeasurement.model_validate_json(json.dumps(table), strict=True, context={"folder": tmp_path})
 
 
-def test_the_command_writes_what_the_function_returns(folder: Path, tmp_path: Path) -> None:
+def command(*arguments: Any) -> int:
+    return cli.main(["integrate", *map(str, arguments)])
+
+
+def test_the_command_writes_what_the_function_returns(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = sorted((folder / "raw").glob("*.tif"))
-    written = integrate(files, folder / "geometry.poni", tmp_path / "out.nc", bins=40, gain=20.0)
-    result: Any = open_result(written)
+    output = tmp_path / "out.nc"
+    settled = ["--geometry", folder / "geometry.poni", "-o", output, "--bins", 40, "--gain", 20.0]
+    switches = ["--no-polarization", "--no-solid-angle", "--saturation", 9000, "--timezone", "UTC"]
+    assert command(*files, *settled, *switches) == 0
+    assert capsys.readouterr().out == f"wrote {output}: 2 of 2 images\n"
+    result: Any = open_result(output)
     expected = xrd.integrate(
-        beamline.read(files),
+        beamline.read(files),  # type: ignore[arg-type]
         folder / "geometry.poni",
         bins=40,
-        gain=20.0,  # type: ignore[arg-type]
+        gain=20.0,
+        polarization=False,
+        solid_angle=False,
+        saturation=9000.0,
     )
     xr.testing.assert_allclose(result.drop_attrs(), expected.drop_attrs())
+    assert (result.attrs["polarization_corrected"], result.attrs["solid_angle_corrected"]) == (0, 0)
+
+
+def test_the_command_names_bad_images_and_does_the_others(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = sorted((folder / "raw").glob("*.tif"))
+    damaged, small = tmp_path / "damaged.tif", tmp_path / "small.tif"
+    damaged.write_bytes(good[0].read_bytes()[:500])
+    small.write_bytes(tiff_files.encode(np.ones((10, 12), np.uint16)))
+    # a clock of its own: it has a coordinate the others lack
+    (tmp_path / "timed.tif").write_bytes(good[0].read_bytes())
+    (tmp_path / "timed.tif.metadata").write_text("exposureTime=1\ntimeStamp=1404338873.637\n")
+    output = tmp_path / "out.nc"
+    settled = ["--geometry", folder / "geometry.poni", "-o", output, "--bins", 40, "--gain", 20.0]
+    assert command(good[0], damaged, small, tmp_path / "timed.tif", good[1], *settled) == 1
+    said = capsys.readouterr()
+    assert said.out == f"wrote {output}: 2 of 5 images\n"
+    lines = said.err.splitlines()
+    assert len(lines) == 3
+    for line, name in zip(lines, ("damaged.tif", "small.tif", "timed.tif"), strict=True):
+        assert name in line
+    result: Any = open_result(output)
+    assert list(result["file"].values) == [path.name for path in good]
+    output.unlink()
+    assert command(damaged, small, *settled) == 1
+    assert not output.exists()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-o", "out.txt"], "name it out.nc"),
+        (["-o", "out.nc", "--bins", "0"], "bins: is 0"),
+        (["-o", "out.nc", "--polarization", "0.9", "--no-polarization"], "contradicts"),
+        (["-o", "out.nc", "--range", "100", "120"], "the detector sees"),
+    ],
+)
+def test_a_wrong_command_is_said_once(
+    options: list[str],
+    said: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = sorted((folder / "raw").glob("*.tif"))
+    assert command(*files, "--geometry", folder / "geometry.poni", "--gain", 20, *options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_demonstration_finds_the_expansion_it_was_made_with(tmp_path: Path) -> None:

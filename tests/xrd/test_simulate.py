@@ -66,6 +66,36 @@ def test_structure_factors_are_those_of_gemmi(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("hkl", "cerium", "oxygen"), [((1, 1, 1), 4, 0), ((2, 0, 0), 4, -8), ((2, 2, 0), 4, 8), ((3, 1, 1), 4, 0)]
+)
+def test_anomalous_terms_of_ceria_above_the_edge_of_cerium(
+    hkl: tuple[int, int, int], cerium: int, oxygen: int
+) -> None:
+    """F of fluorite by hand: 4 f_Ce, and of the eight O all, none or all with the other sign."""
+    import gemmi
+    import xraydb
+
+    wavelength = 0.3064  # 40.46 keV, the K edge is at 40.44 keV
+    energy = 12398.42 / wavelength
+    square = sum(i**2 for i in hkl) / (2 * 5.41165) ** 2
+    real = imaginary = without = 0.0
+    for element, multiple, b in (("Ce", cerium, 0.2), ("O", oxygen, 0.4)):
+        f0 = gemmi.Element(element).it92.calculate_sf(square)
+        weight = multiple * math.exp(-b * square)
+        real += weight * (f0 + float(xraydb.f1_chantler(element, energy)))
+        imaginary += weight * float(xraydb.f2_chantler(element, energy))
+        without += weight * f0
+    indices = np.array([hkl])
+    (found,) = simulate._structure_factor_squared(
+        CEO2, indices, simulate._inverse_d(CEO2.cell, indices), wavelength
+    )
+    assert found == pytest.approx(real**2 + imaginary**2, rel=1e-5)
+    # Both terms are seen: neither could be left out.
+    assert abs(found / without**2 - 1) > 0.05
+    assert imaginary**2 > 1e-3 * found
+
+
 def test_friedel_pairs_and_multiplicity_come_by_summing(geometry: Geometry) -> None:
     hkl, families = simulate._reflections(CEO2, geometry.wavelength, 12.0)
     assert np.bincount(families)[:4].tolist() == [8, 6, 12, 24]

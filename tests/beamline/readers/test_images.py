@@ -38,6 +38,27 @@ def test_metadata_of_qxrd(tmp_path: Path) -> None:
     assert [file["name"] for file in history(ds)[0]["files"]] == ["a.tif", "a.tif.metadata"]
 
 
+def test_an_average_has_the_exposure_of_one_and_says_of_how_many(tmp_path: Path) -> None:
+    path = image(tmp_path)
+    text = QXRD.replace("exposureTime=1\n", "exposureTime=2\n").replace("summed", "averaged")
+    files.write(tmp_path / "a.tif.metadata", text)
+    ds = beamline.read(path)
+    assert float(ds.exposure[0]) == 2.0
+    assert int(ds.averaged[0]) == 5
+    assert ds.counts.attrs["exposures"] == "averaged"
+    # it took five times 2 s, and ended at 22:07:53.637
+    assert ds.time.values[0] == np.datetime64("2014-07-02T22:07:48.637")
+
+
+def test_a_sum_says_that_it_is_one(tmp_path: Path) -> None:
+    path = image(tmp_path)
+    assert "exposures" not in beamline.read(path).counts.attrs
+    files.write(tmp_path / "a.tif.metadata", QXRD)
+    ds = beamline.read(path)
+    assert ds.counts.attrs["exposures"] == "summed"
+    assert "averaged" not in ds.coords
+
+
 def test_metadata_without_seconds_since_1970_is_local_time(tmp_path: Path) -> None:
     path = image(tmp_path)
     files.write(tmp_path / "a.metadata", QXRD.replace("timeStamp", "other"))
@@ -51,6 +72,7 @@ def test_metadata_without_seconds_since_1970_is_local_time(tmp_path: Path) -> No
     [
         ("exposureTime=1", "exposureTime=long", "not a number"),
         ("exposureTime=1", "exposureTime=-1", "exposureTime is -1"),
+        ("summedExposures=5", "averagedExposures=2.5", "averagedExposures is 2.5, not a whole number"),
         ("timeStamp=1404338873.637\n", "timeStamp=nan\n", "timeStamp is nan"),
         (QXRD, "nothing\n", "no line key=value"),
         (QXRD, "a=\0", "not a text file"),
