@@ -13,7 +13,7 @@ export MKL_NUM_THREADS ?= 1
 export NUMBA_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test test-slow lint format bench constraints clean
+.PHONY: help demo test test-slow lint format bench precision constraints clean
 
 help:
 	@echo "make demo         simulate a small beamtime, process it, draw it, compare with the truth (in demo_out/)"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint         ruff and mypy --strict"
 	@echo "make format       let ruff format the sources"
 	@echo "make bench        print the table of speeds beside other programs"
+	@echo "make precision    print the table of measured numbers (REDOXLIGHT_DATA=<folder> adds those on real measurements)"
 	@echo "make constraints  renew constraints.txt from the newest releases"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -51,6 +52,9 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
+
+precision: $(INSTALLED)
+	$(BIN)/python -m benchmarks.precision $(QUANTITIES)
 
 # Names and versions only: where they were fetched from is the business of the machine.
 constraints:

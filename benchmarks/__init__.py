@@ -1,1 +1,1 @@
-"""Side by side with the tools people use now: ``python -m benchmarks`` prints one table."""
+"""Speed (``python -m benchmarks``) and precision (``python -m benchmarks.precision``), one table each."""
