@@ -56,7 +56,7 @@ FLAGS = {
 nothing within the tolerance; a gap within the exposure; a step between two samples (for a discrete channel: a
 change during the exposure)."""
 
-_MEDIAN = 99  # samples the noise is taken over: enough to know it to 12 %, see docs/theory/clocks.md
+_MEDIAN = 99  # samples the noise is taken over: enough to know it to 14 %, see docs/theory/clocks.md
 _MAD = 1.4826  # median absolute deviation of a normal distribution to its standard deviation
 _STEP = 5.0  # standard deviations
 

@@ -169,6 +169,19 @@ def window(_: Path) -> Iterator[Measured]:
         "axis put in",
     )
 
+    without = []
+    for seed in range(SCANS // 2):
+        scan = simulate.scan(0.0, seed, spectrograph=instrument, first_point=0.53, mono_offset=0.3)
+        axis = restore(json.loads(rixs.reduce(scan, excitation=shift).attrs["calibrations"])["emission"])
+        if isinstance(axis, emission.EmissionAxis):
+            without.append(1e3 * (float(axis.energy(_pixel_of(FEATURE_AT, instrument))) - FEATURE_AT))
+    yield Measured(
+        f"emission axis at {FEATURE_AT} eV, {len(without)} scans without feature and low-loss feature",
+        f"mean {np.mean(without):+.0f} ± {np.std(without) / math.sqrt(len(without)):.0f} meV",
+        "0",
+        "axis put in",
+    )
+
 
 def tio2(_: Path) -> Iterator[Measured]:
     """Yield the shift of the excitation energies from the absorption of TiO2."""
@@ -282,7 +295,7 @@ def _slope(axis: emission.EmissionAxis) -> tuple[float, float]:
 def _apparent_dispersion(
     spectra: xr.Dataset, frames: list[int], axis: emission.EmissionAxis
 ) -> tuple[float, float]:
-    """Return the dispersion, with its error, of the maxima that lie within 5 px of where the axis expects elastic lines."""
+    """Return the dispersion (eV/px) and its error of the maxima near where elastic lines are expected."""
     pixel = spectra["pixel"].values.astype(float)
     energies = spectra["excitation_energy"].values[frames]
     found = []
@@ -304,7 +317,8 @@ def _pixel_of(energy: float, instrument: simulate.Spectrograph) -> float:
 def _table(data: Path) -> Array:
     """Return the energies (eV) of the spectrograph's channels."""
     path = data / ALS / "calibration/channelsToEnergies++.txt"
-    return np.asarray(np.genfromtxt(path, skip_header=1)[:, 0], dtype=np.float64)
+    rows = [line.split() for line in path.read_text().splitlines()[1:]]
+    return np.array([float(row[0]) for row in rows if row])
 
 
 QUANTITIES = {

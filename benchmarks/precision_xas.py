@@ -178,7 +178,7 @@ def larch(data: Path) -> Iterator[Measured]:
 
 
 def feff(_: Path) -> Iterator[Measured]:
-    """Compare the simulator of EXAFS with larch, and see what its strong oscillations do to a post-edge line."""
+    """Compare the simulator of EXAFS with larch, and its edge step by post-edge range."""
     from larch.xafs import feffpath, path2chi
 
     with tempfile.TemporaryDirectory() as name:
