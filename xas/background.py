@@ -20,7 +20,7 @@ import numpy as np
 
 from beamline import provenance
 from beamline.errors import ConfigError, FitError, SchemaError
-from xas._larch import need_larch
+from xas._larch import calling_larch
 from xas.constants import ETOK
 from xas.normalization import scan_name, stored_fits
 
@@ -216,12 +216,12 @@ def _autobk(
     energy: Array, mu: Array, e0: float, step: float, rbkg: float, kweight: int, kmax: float | None
 ) -> Any:
     """Return larch's group with k, chi, bkg and the details of the spline, for one scan."""
-    need_larch()
-    from larch import Group
-    from larch.xafs import autobk
+    with calling_larch():
+        from larch import Group
+        from larch.xafs import autobk
 
-    group = Group(energy=energy.copy(), mu=mu.copy())
-    autobk(group, rbkg=rbkg, kweight=kweight, ek0=e0, edge_step=step, kmax=kmax, nfft=NFFT, kstep=KSTEP)
+        group = Group(energy=energy.copy(), mu=mu.copy())
+        autobk(group, rbkg=rbkg, kweight=kweight, ek0=e0, edge_step=step, kmax=kmax, nfft=NFFT, kstep=KSTEP)
     return group
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from beamline import provenance
 from beamline.errors import ConfigError, SchemaError
-from xas._larch import need_larch
+from xas._larch import calling_larch
 from xas.normalization import scan_name
 from xas.scattering import Paths, ScatteringPath
 
@@ -164,29 +164,33 @@ def _feffit(
     k: Array, chi: Array, noise: float, model: list[Shell], folder: Path, transform: dict[str, Any]
 ) -> dict[str, Any]:
     """Fit one scan with larch."""
-    need_larch()
-    from larch import Group
-    from larch.fitting import param, param_group
-    from larch.xafs import feffit, feffit_dataset, feffit_transform, feffpath
+    with calling_larch():
+        from larch import Group
+        from larch.fitting import param, param_group
+        from larch.xafs import feffit, feffit_dataset, feffit_transform, feffpath
 
-    start = {"amplitude": 1.0, "e0_shift": 0.0}
-    for n in range(len(model)):
-        start |= {f"delta{n}": 0.0, f"sigma{n}": 0.005}
-    group = param_group(**{name: param(value, vary=True) for name, value in start.items()})
-    paths = {
-        f"p{n}_{m}": feffpath(
-            str(folder / path.name), s02="amplitude", e0="e0_shift", deltar=f"delta{n}", sigma2=f"sigma{n}"
+        start = {"amplitude": 1.0, "e0_shift": 0.0}
+        for n in range(len(model)):
+            start |= {f"delta{n}": 0.0, f"sigma{n}": 0.005}
+        group = param_group(**{name: param(value, vary=True) for name, value in start.items()})
+        paths = {
+            f"p{n}_{m}": feffpath(
+                str(folder / path.name),
+                s02="amplitude",
+                e0="e0_shift",
+                deltar=f"delta{n}",
+                sigma2=f"sigma{n}",
+            )
+            for n, shell in enumerate(model)
+            for m, path in enumerate(shell.paths)
+        }
+        data = feffit_dataset(
+            data=Group(k=k, chi=chi),
+            paths=paths,
+            transform=feffit_transform(fitspace="r", **transform),
+            epsilon_k=noise,
         )
-        for n, shell in enumerate(model)
-        for m, path in enumerate(shell.paths)
-    }
-    data = feffit_dataset(
-        data=Group(k=k, chi=chi),
-        paths=paths,
-        transform=feffit_transform(fitspace="r", **transform),
-        epsilon_k=noise,
-    )
-    out = feffit(group, data)
+        out = feffit(group, data)
     names = list(out.var_names)
     covariance = getattr(out.fit_details, "scaled_covar", None)
     values = np.array([out.params[name].value for name in names])
