@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from beamline import plotting
 from beamline.errors import SchemaError
+from xas.normalization import scan_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +55,7 @@ def edge_stack(ds: xr.Dataset) -> Figure:
         colors = _colors(len(chosen))
         for color, index in zip(colors, chosen, strict=True):
             norm = series["flat"].values[index]
-            label = _label(series, index)
+            label = scan_name(series, index)
             top.plot(energy[near], norm[near], color=color, label=label)
             bottom.plot(energy[near], _derivative(energy, norm)[near], color=color)
             if "edge_energy" in series:
@@ -116,7 +117,7 @@ def chi_r(ds: xr.Dataset) -> Figure:
             else:
                 axes.plot(r[shown], data, color=color)
             if step:
-                axes.text(6.08, base, _label(series, index), color=color, va="bottom")
+                axes.text(6.08, base, scan_name(series, index), color=color, va="bottom")
         _open(axes)
         axes.set_xlim(0, 6)
         axes.set_ylim(0, None)
@@ -126,7 +127,7 @@ def chi_r(ds: xr.Dataset) -> Figure:
         if step:
             axes.set_yticks([])
         else:
-            text = [_label(series, chosen[0])]
+            text = [scan_name(series, chosen[0])]
             text += _distances(series, chosen[0]) if fitted else []
             axes.text(0.98, 0.97, "\n".join(text), transform=axes.transAxes, ha="right", va="top")
         if fitted:
@@ -144,12 +145,6 @@ def _series(ds: xr.Dataset) -> xr.Dataset:
 
 def _chosen(series: xr.Dataset) -> list[int]:
     return list(range(0, series.sizes["scan"], math.ceil(series.sizes["scan"] / MOST_LINES)))
-
-
-def _label(series: xr.Dataset, index: int) -> str:
-    if "label" in series.coords:
-        return str(np.atleast_1d(series["label"].values)[index])
-    return str(series.attrs.get("label", f"scan {index}"))
 
 
 def _derivative(energy: Any, norm: Any) -> Any:
@@ -182,7 +177,7 @@ def _order_bar(
     norm = BoundaryNorm(np.arange(len(chosen) + 1) - 0.5, len(chosen))
     mappable = ScalarMappable(norm, ListedColormap(colors))
     bar = figure.colorbar(mappable, ax=list(axes), fraction=0.04, pad=0.02, aspect=30)
-    bar.set_ticks(list(range(len(chosen))), labels=[_label(series, index) for index in chosen])
+    bar.set_ticks(list(range(len(chosen))), labels=[scan_name(series, index) for index in chosen])
     bar.ax.tick_params(length=0)
     bar.ax.minorticks_off()
 
