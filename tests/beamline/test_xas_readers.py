@@ -165,6 +165,36 @@ def test_columns_are_found_by_their_names(tmp_path: Path) -> None:
     np.testing.assert_allclose(ds["mu"], MU, rtol=1e-6)
 
 
+def test_decimal_commas_are_points(tmp_path: Path) -> None:
+    file = tmp_path / "scan.txt"
+    rows = [f"{e:.3f}\t{m:.6f}".replace(".", ",") for e, m in zip(ENERGY, MU, strict=True)]
+    assert rows[0].startswith("8200,000\t0,2")
+    file.write_text("# energy\tmu\n" + "\n".join(rows) + "\n")
+    ds = beamline.read(file)  # recognised, too
+    np.testing.assert_allclose(ds["energy"], ENERGY)
+    np.testing.assert_allclose(ds["mu"], MU, atol=1e-6)
+
+
+def test_commas_between_columns_are_none(tmp_path: Path) -> None:
+    file = tmp_path / "scan.csv"
+    file.write_text("# energy,mu\n" + table(ENERGY, MU).replace(" ", ","))
+    np.testing.assert_allclose(read(file)["mu"], MU, rtol=1e-6)
+
+
+def test_commas_that_could_be_either_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "scan.csv"
+    file.write_text("# energy,mu\n" + "".join(f"{e:.0f},{n}\n" for n, e in enumerate(ENERGY)))
+    with pytest.raises(DataFileError, match="decimal signs or separators"):
+        read(file)
+
+
+def test_an_empty_column_is_not_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "scan.csv"
+    file.write_text("# energy,i0,mu\n" + table(ENERGY, MU).replace(" ", ",,"))
+    with pytest.raises(DataFileError, match="no table of numbers"):
+        xas_columns.read(file)
+
+
 def test_two_unnamed_columns_are_energy_and_mu(tmp_path: Path) -> None:
     np.testing.assert_allclose(read(columns(tmp_path, "# no names", ENERGY, MU))["mu"], MU, rtol=1e-6)
 
