@@ -90,7 +90,7 @@ def normalize(
     Raises
     ------
     FitError
-        There is no edge, no room for a fit, or μ falls across the edge.
+        There is no edge, no room for a fit, a range without data, or μ falls across the edge.
     ConfigError
         The convention or a range makes no sense.
     """
@@ -176,6 +176,8 @@ class Fit:
                 f"E0 = {e0:.1f} eV leaves no room between {energy[0]:.1f} and {energy[-1]:.1f} eV",
                 "the scan must begin 5 eV below the edge and end 15 eV above it; else give e0=",
             )
+        for key in ("pre", "post"):
+            _inside(energy, e0, key, choice.get(key), name)
         pre, post, degree = (_athena if athena else _larch)(energy, e0, choice)
         low, high = _points(energy, e0, pre), _points(energy, e0, post)
         if high.stop - high.start < 2:
@@ -333,6 +335,19 @@ def _check(
             raise ConfigError(key, f"is {limits!r}", "give (low, high) in eV relative to E0")
     if degree is not None and degree not in (0, 1, 2, 3):
         raise ConfigError("degree", f"is {degree!r}", "0, 1, 2 or 3")
+
+
+def _inside(energy: Array, e0: float, key: str, limits: Sequence[float] | None, name: str) -> None:
+    """Refuse a range that was asked for where there are no data: another one would be taken in silence."""
+    if limits is None:
+        return
+    relative = energy - e0
+    if np.count_nonzero((relative >= limits[0]) & (relative <= limits[1])) < 2:
+        raise FitError(
+            name,
+            f"has fewer than two points in the range {key} = {limits[0]:g} to {limits[1]:g} eV",
+            f"it goes from {relative[0]:.0f} to {relative[-1]:.0f} eV relative to E0",
+        )
 
 
 def _larch(energy: Array, e0: float, choice: dict[str, Any]) -> tuple[Range, Range, int]:

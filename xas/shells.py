@@ -122,14 +122,28 @@ def fit(
     SchemaError
         `chi` is not transformed.
     ConfigError
-        No shell is left, or there are more parameters than independent points.
+        No shell is left, `ignore` names none, `rmax` is beyond the cluster, or there are more parameters than
+        independent points.
     """
     if "chi_r" not in chi or "chi_errors" not in chi:
         raise SchemaError("chi", "is not transformed", "call xas.fourier first")
     transform = {k: chi["chi_r"].attrs[k] for k in ("kmin", "kmax", "kweight", "window", "dk")}
     if not 0 < rmin < rmax:
         raise ConfigError("rmin, rmax", f"are {rmin}, {rmax} angstrom")
-    model = [s for s in shells(paths, rmax) if s.name not in ignore and s.paths[0].atoms != ("Li",)]
+    radius = float(paths.source.get("radius", np.inf))  # not known of files made elsewhere
+    if rmax > radius:
+        raise ConfigError(
+            "rmax",
+            f"is {rmax} angstrom, but the paths are those of a cluster of {radius:g}",
+            "calculate them with a larger radius, or fit less",
+        )
+    known = shells(paths, rmax)
+    unknown = [name for name in ignore if name not in {s.name for s in known}]
+    if unknown:
+        raise ConfigError(
+            "ignore", f"names {unknown[0]!r}", f"the shells are {', '.join(s.name for s in known) or 'none'}"
+        )
+    model = [s for s in known if s.name not in ignore and s.paths[0].atoms != ("Li",)]
     if not model:
         raise ConfigError("paths", f"have no shell below {rmax} angstrom")
     parameters = 2 + 2 * len(model)

@@ -96,6 +96,20 @@ def test_an_angle_needs_a_lattice_spacing(tmp_path: Path) -> None:
     np.testing.assert_allclose(read(file, d_spacing=3.1356)["energy"], ENERGY, atol=0.01)
 
 
+def test_an_angle_may_be_in_radian(tmp_path: Path) -> None:
+    angle = np.arcsin(absorption.HC / (2 * 3.1356 * ENERGY))
+    ds = read(xdi(tmp_path, "Mono.d_spacing: 3.1356 Å", "angle radian|mutrans", angle, MU))
+    np.testing.assert_allclose(ds["energy"], ENERGY, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"), [("energy pixel", "energy in 'pixel'"), ("angle step", "'step'")]
+)
+def test_an_axis_in_an_unknown_unit_is_refused(tmp_path: Path, column: str, problem: str) -> None:
+    with pytest.raises(DataFileError, match=problem):
+        read(xdi(tmp_path, "Mono.d_spacing: 3.1356 Å", f"{column}|mutrans", ENERGY, MU))
+
+
 def test_the_header_may_give_the_lattice_spacing(tmp_path: Path) -> None:
     angle = np.rad2deg(np.arcsin(absorption.HC / (2 * 3.1356 * ENERGY)))
     ds = read(xdi(tmp_path, "Mono.d_spacing: 3.1356 Å", "angle deg|mutrans", angle, MU))
