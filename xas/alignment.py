@@ -51,7 +51,7 @@ def align(
         a Dataset over (scan, energy).
     reference
         Variable to align on: "mu_ref", the foil, or "mu", the sample itself; None shifts nothing and only
-        brings the scans onto one axis.
+        brings the scans onto one axis. A single scan has nothing to be aligned with and needs no reference.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def align(
     _same_edge(parts)
     labels = [scan_name(ds, i) for i, ds in enumerate(parts)]
     shifts, errors = np.zeros(len(parts)), None
-    if reference is not None:
+    if reference is not None and len(parts) > 1:
         shifts, errors = _shifts(parts, labels, reference)
     axes = [ds["energy"].values.astype(float) + shift for ds, shift in zip(parts, shifts, strict=True)]
     low, high = max(axis[0] for axis in axes), min(axis[-1] for axis in axes)

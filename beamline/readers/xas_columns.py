@@ -138,7 +138,7 @@ def read(
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether the file begins like a scan: a header we know, or columns named energy and μ or I0."""
+    """Tell whether the file begins like a scan: a header we know, or columns named as those of one."""
     if any(signature in head[:400] for signature in _SIGNATURES):
         return True
     if b"\x00" in head:
@@ -151,7 +151,10 @@ def sniff(head: bytes, path: Path) -> bool:
     if first is None:
         return False
     found = absorption.roles(_labels(lines[:first], len(_row(lines[first]) or [])))
-    return bool({"energy", "energy_kev"} & set(found)) and bool({"mu", "i0"} & set(found))
+    if {"energy", "energy_kev"} & set(found):
+        return bool({"mu", "i0"} & set(found))
+    # angles are also those of a diffractometer, where there may be a monitor, but no transmission
+    return "angle" in found and bool("mu" in found or ("i0" in found and {"it", "fluorescence"} & set(found)))
 
 
 def _text(path: Path) -> str:

@@ -295,6 +295,23 @@ def test_of_two_tied_groups_without_a_mark_the_later_is_the_reference(tmp_path: 
     np.testing.assert_allclose(tree["scan"]["mu_ref"], MU + 1)
 
 
+def test_copies_of_a_group_are_read_once(tmp_path: Path) -> None:
+    arrays = {"x": ENERGY, "y": MU}
+    groups = ("aaaa", {"label": "one"}, arrays), ("bbbb", {"label": "copy", "bkg_e0": "8341"}, arrays)
+    other = ("cccc", {"label": "other"}, {"x": ENERGY, "y": MU + 1e-6})
+    with pytest.warns(UserWarning, match=r"first is kept: 'copy' \(bbbb\) is 'one' \(aaaa\)$"):
+        tree = beamline.read(project(tmp_path, *groups, other))
+    assert [leaf.name for leaf in tree.leaves] == ["one", "other"]  # type: ignore[union-attr]
+
+
+def test_files_of_angles_are_recognised(tmp_path: Path) -> None:
+    angle = np.rad2deg(np.arcsin(absorption.HC / (2 * 3.1356 * ENERGY)))
+    file = columns(tmp_path, "# angle i0 it", angle, I0, I0 * np.exp(-MU))
+    ds = beamline.read(file, d_spacing=3.1356)
+    np.testing.assert_allclose(ds["energy"], ENERGY, atol=0.01)
+    assert not xas_columns.sniff(b"# theta monitor detector\n1.0 2 3\n1.1 2 3\n", Path("x"))
+
+
 def test_groups_can_be_chosen(tmp_path: Path) -> None:
     arrays = {"x": ENERGY, "y": MU}
     file = project(tmp_path, ("aaaa", {"label": "one"}, arrays), ("bbbb", {"label": "two"}, arrays))

@@ -17,6 +17,9 @@ from beamline import model
 from xas.normalization import steepest_rise
 from xas.shells import shells
 
+# NiO.prj holds one scan twice, which the reader says
+pytestmark = pytest.mark.filterwarnings("ignore:.*of the same measurement the first is kept")
+
 SPECTRA = [
     *("FeO.prj__FeO", "LaCoO3.prj__LaCoO3_sample_1", "LaCoO3.prj__LaCoO3_sample_2", "Mn.prj__Mn2O3x"),
     *("Mn.prj__MnO", "Mn.prj__MnOx", "Mn.prj__Mn_foil", "NiO.prj__NiO_000", "NiO.prj__NiO_001"),

@@ -84,6 +84,11 @@ def test_a_missing_foil_is_refused_by_name() -> None:
         xas.align([simulate.scan(0), simulate.scan(1, label="second").drop_vars("mu_ref")])
 
 
+def test_a_single_scan_needs_no_foil() -> None:
+    out = xas.align(simulate.scan(0).drop_vars("mu_ref"))
+    np.testing.assert_array_equal(out["energy_shift"], [0.0])
+
+
 def test_another_foil_is_refused() -> None:
     scans = [simulate.scan(0), simulate.scan(1, label="other")]
     scans[1]["mu_ref"] = 1e-3 * (scans[1]["energy"] - 8345) + 0 * scans[1]["mu_ref"]
