@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 from beamline.errors import ConfigError
@@ -17,3 +21,29 @@ def need_larch() -> None:
     """
     if find_spec("larch") is None:
         raise ConfigError("larch", "is not installed", "pip install 'redoxlight[exafs]'")
+
+
+@contextlib.contextmanager
+def calling_larch() -> Iterator[None]:
+    """Surround imports and calls of larch; what it prints goes to stdout afterwards.
+
+    larch encodes text with ``sys.stdout.encoding``, which is None where stdout is redirected to memory and
+    may be ASCII in a shell without a locale: it is given a stdout that has UTF-8.
+
+    Raises
+    ------
+    ConfigError
+        larch is not installed.
+    """
+    need_larch()
+    if str(getattr(sys.stdout, "encoding", None)).lower() == "utf-8":
+        yield
+        return
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    try:
+        with contextlib.redirect_stdout(printed):
+            yield
+    finally:
+        text = printed.buffer.getvalue().decode("utf-8")
+        if text and sys.stdout is not None:
+            sys.stdout.write(text)

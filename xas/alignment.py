@@ -26,7 +26,7 @@ import numpy as np
 from beamline import provenance
 from beamline.errors import FitError, JoinError, SchemaError
 from xas.noise import point_noise
-from xas.normalization import steepest_rise
+from xas.normalization import ATHENA, scan_name, steepest_rise, stored_values
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,14 +51,15 @@ def align(
         a Dataset over (scan, energy).
     reference
         Variable to align on: "mu_ref", the foil, or "mu", the sample itself; None shifts nothing and only
-        brings the scans onto one axis.
+        brings the scans onto one axis. A single scan has nothing to be aligned with and needs no reference.
 
     Returns
     -------
     Dataset
         Over (scan, energy): the variables all scans have, interpolated (modified Akima) onto the axis of the
         first scan where all scans overlap; the noise of μ, estimated before; coordinates ``label`` and
-        ``energy_shift`` (eV, with errors).
+        ``energy_shift`` (eV, with errors), and what Athena stored with each scan, its E0 shifted with the
+        axis: an attribute where it is the same for all scans, else a coordinate.
 
     Raises
     ------
@@ -71,9 +72,9 @@ def align(
 
     parts = _parts(scans)
     _same_edge(parts)
-    labels = [_label(ds, i) for i, ds in enumerate(parts)]
+    labels = [scan_name(ds, i) for i, ds in enumerate(parts)]
     shifts, errors = np.zeros(len(parts)), None
-    if reference is not None:
+    if reference is not None and len(parts) > 1:
         shifts, errors = _shifts(parts, labels, reference)
     axes = [ds["energy"].values.astype(float) + shift for ds, shift in zip(parts, shifts, strict=True)]
     low, high = max(axis[0] for axis in axes), min(axis[-1] for axis in axes)
@@ -82,6 +83,7 @@ def align(
         raise JoinError("scans", "have no common range of energy", "align scans of one edge only")
     parts = [_with_noise(ds) for ds in parts]
     names = [n for n in ("mu", "mu_ref", "i0") if all(n in ds for ds in parts)]
+    coordinates, attributes = _stored(parts, shifts)
     before = np.array([float(ds["energy_shift"]) if "energy_shift" in ds else 0.0 for ds in parts])
     out = xr.Dataset(
         {
@@ -101,8 +103,9 @@ def align(
                 {"units": "eV", "long_name": "energy shift since measured"},
             ),
             **_times(parts),
+            **coordinates,
         },
-        _common_attributes(parts),
+        {**_common_attributes(parts), **attributes},
     )
     noise = [_noise_on(axis, ds["mu_errors"].values, energy) for axis, ds in zip(axes, parts, strict=True)]
     out["mu_errors"] = (("scan", "energy"), np.array(noise))
@@ -183,7 +186,7 @@ def _spectrum(ds: xr.Dataset, name: str) -> tuple[Array, Array]:
     energy, values = ds["energy"].values.astype(float), ds[name].values.astype(float)
     good = np.isfinite(values)
     if good.sum() < 20:
-        raise FitError(_label(ds, 0), f"its {name} has {int(good.sum())} finite points")
+        raise FitError(scan_name(ds, 0), f"its {name} has {int(good.sum())} finite points")
     return energy[good], values[good]
 
 
@@ -244,10 +247,6 @@ def _parts(scans: xr.DataTree | xr.Dataset | Iterable[xr.Dataset]) -> list[xr.Da
     return [ds.sortby("energy") for ds in parts]
 
 
-def _label(ds: xr.Dataset, index: int) -> str:
-    return str(ds["label"].values) if "label" in ds.coords else str(ds.attrs.get("label", f"scan {index}"))
-
-
 def _same_edge(parts: list[xr.Dataset]) -> None:
     edges = {(str(ds.attrs.get("element", "")), str(ds.attrs.get("edge", ""))) for ds in parts} - {("", "")}
     if len(edges) > 1:
@@ -260,11 +259,27 @@ def _times(parts: list[xr.Dataset]) -> dict[str, Any]:
     return {name: ("scan", np.array([ds[name].values for ds in parts])) for name in stated}
 
 
+def _stored(parts: list[xr.Dataset], shifts: Array) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return what Athena stored: coordinates over (scan) where the scans differ, and attributes."""
+    coordinates: dict[str, Any] = {}
+    attributes: dict[str, float] = {}
+    stored = [stored_values(ds, 0) for ds in parts]
+    for key, (units, long_name) in ATHENA.items():
+        values = np.array([values.get(key, np.nan) for values in stored])
+        if key == "athena_e0":
+            values = values + shifts
+        if (values == values[0]).all():
+            attributes[key] = float(values[0])
+        elif np.isfinite(values).any():
+            coordinates[key] = ("scan", values, {"units": units, "long_name": long_name})
+    return coordinates, attributes
+
+
 def _common_attributes(parts: list[xr.Dataset]) -> dict[str, Any]:
     """Return the attributes all scans share; a history is made anew by the step."""
     first = dict(parts[0].attrs)
     return {
         key: value
         for key, value in first.items()
-        if key not in ("history", "label") and all(ds.attrs.get(key) == value for ds in parts)
+        if key not in ("history", "label", *ATHENA) and all(ds.attrs.get(key) == value for ds in parts)
     }

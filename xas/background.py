@@ -20,7 +20,7 @@ import numpy as np
 
 from beamline import provenance
 from beamline.errors import ConfigError, FitError, SchemaError
-from xas._larch import need_larch
+from xas._larch import calling_larch
 from xas.constants import ETOK
 from xas.normalization import scan_name, stored_fits
 
@@ -32,6 +32,10 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 KSTEP = 0.05
 NFFT = 2048
 RMAX = 10.0
+SHORTEST = 5
+"""Least range of k, 1/angstrom."""
+RBKG = (0.5, 3.0)
+"""Limits of rbkg, angstrom: below there is no room for a spline, above it takes the first shells."""
 WINDOWS = ("hanning", "parzen", "welch", "kaiser", "sine")
 
 
@@ -61,20 +65,29 @@ def exafs(scans: xr.Dataset, rbkg: float = 1.0, kweight: int = 2, kmax: float | 
     ------
     FitError
         A scan ends too soon after its edge.
+    ConfigError
+        `rbkg`, `kweight` or `kmax` makes no sense.
     SchemaError
         The scans are not normalised.
     """
     import xarray as xr
 
     fits = stored_fits(scans)
-    if rbkg <= 0.2:
-        raise ConfigError("rbkg", f"is {rbkg} angstrom", "1.0 is usual")
+    if not RBKG[0] <= rbkg <= RBKG[1]:
+        raise ConfigError("rbkg", f"is {rbkg} angstrom", f"between {RBKG[0]} and {RBKG[1]}; 1.0 is usual")
+    _check_weight(kweight)
+    if kmax is not None and not kmax >= SHORTEST:
+        raise ConfigError(
+            "kmax", f"is {kmax}", f"AUTOBK needs at least {SHORTEST} 1/angstrom; None takes all"
+        )
     chis, errors, backgrounds, ks = [], [], [], []
     for index, fit in enumerate(fits):
         reach = np.sqrt(ETOK * (fit.energy[-1] - fit.e0))
-        if reach < 5:
+        if reach < SHORTEST:
             raise FitError(
-                scan_name(scans, index), f"ends at k = {reach:.1f} 1/angstrom", "EXAFS needs at least 5"
+                scan_name(scans, index),
+                f"ends at k = {reach:.1f} 1/angstrom",
+                f"EXAFS needs at least {SHORTEST}",
             )
         done = _autobk(fit.energy, fit.mu, fit.e0, fit.step, rbkg, kweight, kmax)
         ks.append(done.k)
@@ -143,8 +156,11 @@ def fourier(
     if "chi" not in chi:
         raise SchemaError("chi", "has no variable 'chi'", "call xas.exafs first")
     k = chi["k"].values
-    if not 0 <= kmin < kmax or kweight not in (0, 1, 2, 3):
-        raise ConfigError("kmin, kmax, kweight", f"are {kmin}, {kmax}, {kweight}", "0 ≤ kmin < kmax, 0 to 3")
+    if not 0 <= kmin < kmax:
+        raise ConfigError("kmin, kmax", f"are {kmin}, {kmax}", "0 ≤ kmin < kmax")
+    _check_weight(kweight)
+    if not 0 <= dk < np.inf:
+        raise ConfigError("dk", f"is {dk}", "it must be 0 or more; 1.0 is usual")
     if k[0] > 1e-9 or not np.allclose(np.diff(k), KSTEP, rtol=0, atol=1e-9):
         raise SchemaError("k", f"is not a grid of {KSTEP} from 0", "call xas.exafs")
     if kmax > k[-1] + 1e-9:
@@ -212,16 +228,21 @@ def window_function(k: np.ndarray[Any, Any], kmin: float, kmax: float, dk: float
     return np.asarray(up * down)
 
 
+def _check_weight(kweight: int) -> None:
+    if not isinstance(kweight, int | np.integer) or not 0 <= kweight <= 3:
+        raise ConfigError("kweight", f"is {kweight!r}", "0, 1, 2 or 3")
+
+
 def _autobk(
     energy: Array, mu: Array, e0: float, step: float, rbkg: float, kweight: int, kmax: float | None
 ) -> Any:
     """Return larch's group with k, chi, bkg and the details of the spline, for one scan."""
-    need_larch()
-    from larch import Group
-    from larch.xafs import autobk
+    with calling_larch():
+        from larch import Group
+        from larch.xafs import autobk
 
-    group = Group(energy=energy.copy(), mu=mu.copy())
-    autobk(group, rbkg=rbkg, kweight=kweight, ek0=e0, edge_step=step, kmax=kmax, nfft=NFFT, kstep=KSTEP)
+        group = Group(energy=energy.copy(), mu=mu.copy())
+        autobk(group, rbkg=rbkg, kweight=kweight, ek0=e0, edge_step=step, kmax=kmax, nfft=NFFT, kstep=KSTEP)
     return group
 
 

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from beamline.doctor import Finding
-from xas._larch import need_larch
+from xas._larch import calling_larch
 
 _NIO = """\
 data_NiO
@@ -30,8 +30,8 @@ O O 0.5 0.5 0.5
 
 def feff() -> Finding:
     """Import larch and let FEFF calculate the first shell of NiO: six O at a/2."""
-    need_larch()
-    import larch
+    with calling_larch():
+        import larch
 
     from xas.scattering import feff as calculate
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from beamline.console import Outcome, table
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def reduce(
@@ -15,33 +21,64 @@ def reduce(
         str, typer.Option(help="Align on mu_ref (the foil), mu (the sample) or none.")
     ] = "mu_ref",
     element: Annotated[str | None, typer.Option(help="Element, checked against the energy.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="What the columns are, if the header does not say: energy,i0,it,ir.")
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="transmission or fluorescence, where a file holds both.")
+    ] = None,
+    d_spacing: Annotated[
+        float | None, typer.Option(help="Lattice spacing of the monochromator, angstrom, for angles.")
+    ] = None,
+    groups: Annotated[
+        list[str] | None, typer.Option(help="Group of an Athena project to read; give it once for each.")
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Zone of the beamline's clock (Europe/Paris), for XDI.")
+    ] = None,
     convention: Annotated[str, typer.Option(help="Normalisation: larch or athena.")] = "larch",
     e0: Annotated[float | None, typer.Option(help="Edge energy, eV.")] = None,
+    pre: Annotated[
+        tuple[float, float] | None, typer.Option(help="Pre-edge range, eV relative to E0.")
+    ] = None,
+    post: Annotated[
+        tuple[float, float] | None, typer.Option(help="Post-edge range, eV relative to E0.")
+    ] = None,
     exafs: Annotated[bool, typer.Option(help="Go on to χ(k) and χ(R).")] = True,
     rbkg: Annotated[float, typer.Option(help="χ(R) below this is background, angstrom.")] = 1.0,
     kmin: Annotated[float, typer.Option(help="Begin of the transform, 1/angstrom.")] = 3.0,
     kmax: Annotated[float, typer.Option(help="End of the transform, 1/angstrom.")] = 12.0,
     kweight: Annotated[int, typer.Option(help="Power of k in the transform.")] = 2,
-) -> dict[str, Any]:
+) -> Outcome:
     """Align, normalise and transform absorption scans."""
     import beamline
     import xas
     from xas.measurement import collect, with_exafs
 
-    options = {} if element is None else {"element": element}
+    given = {
+        "element": element,
+        "columns": columns.replace(" ", "").split(",") if columns else None,
+        "mode": mode,
+        "d_spacing": d_spacing,
+        "groups": groups or None,
+        "timezone": timezone,
+    }
+    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     parts = [beamline.read(file, kind="xas.scans", **options) for file in files]
     tree = collect(parts, [str(file) for file in files])
     scans = xas.align(tree, reference=None if reference == "none" else reference)
-    scans = xas.edge(xas.normalize(scans, convention=convention, e0=e0))
+    scans = xas.edge(xas.normalize(scans, convention=convention, e0=e0, pre=pre, post=post))
     result = with_exafs(scans, rbkg, kmin, kmax, kweight, "hanning", 1.0) if exafs else scans
     beamline.save(result, output)
-    return {
-        "output": str(output),
-        "scans": [str(label) for label in scans["label"].values],
-        "edge_energy": scans["edge_energy"].values.tolist(),
-        "edge_energy_errors": scans["edge_energy_errors"].values.tolist(),
-        "energy_shift": scans["energy_shift"].values.tolist(),
-    }
+    names = ("e0", "edge_energy", "edge_energy_errors", "edge_step", "edge_step_errors", "energy_shift")
+    numbers = {name: scans[name].values.tolist() for name in names}
+    labels = [str(label) for label in scans["label"].values]
+    rows: list[list[Any]] = [["scan", "E0 / eV", "edge energy / eV", "edge step", "shift / eV"]]
+    for n, label in enumerate(labels):
+        energy = f"{numbers['edge_energy'][n]:.3f} ± {numbers['edge_energy_errors'][n]:.3f}"
+        step = f"{numbers['edge_step'][n]:.5f} ± {numbers['edge_step_errors'][n]:.5f}"
+        rows.append([label, f"{numbers['e0'][n]:.3f}", energy, step, f"{numbers['energy_shift'][n]:.3f}"])
+    return Outcome({"output": str(output), "scans": labels, **numbers}, f"{table(rows)}\n{output}")
 
 
 def fit(
@@ -55,7 +92,7 @@ def fit(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Result (.nc); by default the input's.")
     ] = None,
-) -> dict[str, Any]:
+) -> Outcome:
     """Fit the EXAFS of a result with FEFF paths of a structure."""
     import xarray as xr
 
@@ -71,12 +108,40 @@ def fit(
     )
     leaves = {name: node.to_dataset() for name, node in opened.children.items()}
     beamline.save(xr.DataTree.from_dict({**leaves, "exafs": chi}), output or result)
+    return Outcome({"output": str(output or result), **_numbers(chi)}, f"{_shells(chi)}\n{output or result}")
+
+
+def _numbers(chi: xr.Dataset) -> dict[str, Any]:
+    """Return the numbers of a fit; None for those of a fit that failed, as JSON has no NaN."""
     names = ("amplitude", "e0_shift", "distance", "sigma2")
+    every = [*names, *(f"{name}_errors" for name in names), "r_factor"]
     return {
-        "output": str(output or result),
         "shells": chi["shell"].values.tolist(),
-        **{name: chi[name].values.tolist() for name in names},
-        **{f"{name}_errors": chi[f"{name}_errors"].values.tolist() for name in names},
-        "r_factor": chi["r_factor"].values.tolist(),
+        **{name: _without_nan(chi[name].values.tolist()) for name in every},
         "status": chi["status"].values.tolist(),
     }
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return value if math.isfinite(value) else None
+
+
+def _shells(chi: xr.Dataset) -> str:
+    """Return a table of the shells of every scan."""
+    from xas.normalization import scan_name
+
+    series = chi if "scan" in chi.dims else chi.expand_dims("scan")
+    rows: list[list[Any]] = [["scan", "shell", "R / angstrom", "sigma2 / angstrom**2", "R-factor", "status"]]
+    for n in range(series.sizes["scan"]):
+        scan = series.isel(scan=n)
+        for shell in scan["shell"].values:
+            at = scan.sel(shell=shell)
+            distance = f"{float(at['distance']):.4f} ± {float(at['distance_errors']):.4f}"
+            sigma2 = f"{float(at['sigma2']):.5f} ± {float(at['sigma2_errors']):.5f}"
+            factor = f"{float(at['r_factor']):.4f}"
+            rows.append(
+                [scan_name(series, n), str(shell), distance, sigma2, factor, str(at["status"].values)]
+            )
+    return table(rows)

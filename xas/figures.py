@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from beamline import plotting
 from beamline.errors import SchemaError
+from xas.normalization import scan_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +56,7 @@ def edge_stack(ds: xr.Dataset) -> Figure:
         colors = _colors(len(chosen))
         for color, index in zip(colors, chosen, strict=True):
             norm = series["flat"].values[index]
-            label = _label(series, index)
+            label = scan_name(series, index)
             top.plot(energy[near], norm[near], color=color, label=label)
             bottom.plot(energy[near], _derivative(energy, norm)[near], color=color)
             if "edge_energy" in series:
@@ -81,6 +83,9 @@ def edge_stack(ds: xr.Dataset) -> Figure:
 def chi_r(ds: xr.Dataset) -> Figure:
     """Draw |χ(R)|, one scan above the other; a fit as a line over open points.
 
+    What speaks against a fit is stated beside it; of several scans the suspect and failed fits are marked so.
+    Of a fit that failed there is no line.
+
     Parameters
     ----------
     ds
@@ -106,17 +111,20 @@ def chi_r(ds: xr.Dataset) -> Figure:
         for row, (color, index) in enumerate(zip(_colors(len(chosen)), chosen, strict=True)):
             base = row * step
             data = magnitude[index][shown] + base
+            status = _status(series, index)
             if fitted:
                 axes.plot(r[shown], data, "o", color=color, ms=2.4, mfc="white", mew=0.6)
-                model = np.abs(series["chi_r_fit"].values[index]) + base
-                limits = series["chi_r_fit"].attrs
-                used = (r >= limits["rmin"]) & (r <= limits["rmax"])
-                axes.plot(r[shown], model[shown], color="black", lw=0.5, ls=(0, (2, 2)))
-                axes.plot(r[used], model[used], color="black", lw=1.0)
+                if not status.startswith("failed"):
+                    model = np.abs(series["chi_r_fit"].values[index]) + base
+                    limits = series["chi_r_fit"].attrs
+                    used = (r >= limits["rmin"]) & (r <= limits["rmax"])
+                    axes.plot(r[shown], model[shown], color="black", lw=0.5, ls=(0, (2, 2)))
+                    axes.plot(r[used], model[used], color="black", lw=1.0)
             else:
                 axes.plot(r[shown], data, color=color)
             if step:
-                axes.text(6.08, base, _label(series, index), color=color, va="bottom")
+                name = " ".join(filter(None, (scan_name(series, index), _short(status))))
+                axes.text(6.08, base, name, color=color, va="bottom")
         _open(axes)
         axes.set_xlim(0, 6)
         axes.set_ylim(0, None)
@@ -126,8 +134,9 @@ def chi_r(ds: xr.Dataset) -> Figure:
         if step:
             axes.set_yticks([])
         else:
-            text = [_label(series, chosen[0])]
+            text = [scan_name(series, chosen[0])]
             text += _distances(series, chosen[0]) if fitted else []
+            text += textwrap.wrap(_status(series, chosen[0]), 36)
             axes.text(0.98, 0.97, "\n".join(text), transform=axes.transAxes, ha="right", va="top")
         if fitted:
             points = Line2D(
@@ -146,17 +155,21 @@ def _chosen(series: xr.Dataset) -> list[int]:
     return list(range(0, series.sizes["scan"], math.ceil(series.sizes["scan"] / MOST_LINES)))
 
 
-def _label(series: xr.Dataset, index: int) -> str:
-    if "label" in series.coords:
-        return str(np.atleast_1d(series["label"].values)[index])
-    return str(series.attrs.get("label", f"scan {index}"))
-
-
 def _derivative(energy: Any, norm: Any) -> Any:
     """Return the derivative over 1 eV, about the width of the core hole: less is noise on this scale."""
     half = 0.5
     rise = np.interp(energy + half, energy, norm) - np.interp(energy - half, energy, norm)
     return rise / (2 * half)
+
+
+def _status(series: xr.Dataset, index: int) -> str:
+    """Return what speaks against the fit of a scan; nothing where it is good, or none was made."""
+    status = str(series["status"].values[index]) if "status" in series else "ok"
+    return "" if status == "ok" else status
+
+
+def _short(status: str) -> str:
+    return f"(fit {status.partition(':')[0]})" if status else ""
 
 
 def _distances(series: xr.Dataset, index: int) -> list[str]:
@@ -165,9 +178,12 @@ def _distances(series: xr.Dataset, index: int) -> list[str]:
     for n, shell in enumerate(series["shell"].values):
         value = float(series["distance"].values[index][n])
         error = float(series["distance_errors"].values[index][n])
+        digits = (
+            f"{value:.3f}({round(error * 1000):d}) Å" if np.isfinite([value, error]).all() else "not found"
+        )
         element = str(shell).rstrip("0123456789")
         centre = str(series.attrs.get("element", ""))
-        lines.append(f"{centre}–{element} {value:.3f}({round(error * 1000):d}) Å")
+        lines.append(f"{centre}–{element} {digits}")
     return lines
 
 
@@ -182,7 +198,7 @@ def _order_bar(
     norm = BoundaryNorm(np.arange(len(chosen) + 1) - 0.5, len(chosen))
     mappable = ScalarMappable(norm, ListedColormap(colors))
     bar = figure.colorbar(mappable, ax=list(axes), fraction=0.04, pad=0.02, aspect=30)
-    bar.set_ticks(list(range(len(chosen))), labels=[_label(series, index) for index in chosen])
+    bar.set_ticks(list(range(len(chosen))), labels=[scan_name(series, index) for index in chosen])
     bar.ax.tick_params(length=0)
     bar.ax.minorticks_off()
 

@@ -74,7 +74,7 @@ class XasMeasurement(MeasurementConfig):
     post: tuple[float, float] | None = Field(default=None, description="Post-edge range, eV relative to E0.")
     degree: int | None = Field(default=None, ge=0, le=3, description="Degree of the post-edge polynomial.")
     exafs: bool = Field(default=True, description="Whether to go on to χ(k) and χ(R).")
-    rbkg: float = Field(default=1.0, gt=0.2, description="χ(R) below this is background, angstrom.")
+    rbkg: float = Field(default=1.0, ge=0.5, le=3.0, description="χ(R) below this is background, angstrom.")
     kmin: float = Field(default=3.0, ge=0, description="Begin of the transform, 1/angstrom.")
     kmax: float = Field(default=12.0, gt=0, description="End of the transform, 1/angstrom.")
     kweight: int = Field(default=2, ge=0, le=3, description="Power of k in the transform.")

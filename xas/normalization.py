@@ -10,8 +10,8 @@ Two conventions for what the user leaves open:
 * ``larch``: ranges in steps of 5 eV from the scan's ends, the pre-edge from the second point to half way to
   E0, the post-edge from 25 eV (less for short scans) to the last point; quadratic for more than 300 eV,
   linear for more than 30 eV, else constant; the step is read at the point of the axis nearest to E0.
-* ``athena``: what Athena stored with the scan (``athena_*`` attributes) where it did, else -150 to -30 eV
-  and 150 eV to the end, quadratic; the step is read at E0 itself.
+* ``athena``: what Athena stored with the scan (``athena_*``, attributes of all scans or coordinates of each)
+  where it did, else -150 to -30 eV and 150 eV to the end, quadratic; the step is read at E0 itself.
 
 Errors are those of the noise (``mu_errors`` where the scans have them, else `xas.noise`) propagated through
 this linear algebra, correlations included. What the choice of E0 and of the ranges does to the step is not
@@ -38,6 +38,21 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 Range = tuple[float, float]
 
 CONVENTIONS = ("larch", "athena")
+ATHENA = {
+    "athena_e0": ("eV", "E0 in Athena, on this axis of energy"),
+    "athena_edge_step": ("", "edge step in Athena"),
+    "athena_fitted_step": ("", "edge step Athena fitted"),
+    "athena_nnorm": ("", "number of coefficients of the post-edge polynomial in Athena"),
+    "athena_pre1": ("eV", "begin of the pre-edge range in Athena"),
+    "athena_pre2": ("eV", "end of the pre-edge range in Athena"),
+    "athena_nor1": ("eV", "begin of the post-edge range in Athena"),
+    "athena_nor2": ("eV", "end of the post-edge range in Athena"),
+    "athena_rbkg": ("angstrom", "rbkg in Athena"),
+    "athena_kweight": ("", "power of k of the background in Athena"),
+    "athena_clamp1": ("", "spline clamp at the begin in Athena"),
+    "athena_clamp2": ("", "spline clamp at the end in Athena"),
+}
+"""What Athena stores with a scan: unit and long name."""
 SMOOTHING = 0.35
 """Half width (eV) of the Lorentzian the derivative is smoothed with before its maximum is taken for E0."""
 
@@ -75,7 +90,7 @@ def normalize(
     Raises
     ------
     FitError
-        There is no edge, no room for a fit, or μ falls across the edge.
+        There is no edge, no room for a fit, a range without data, or μ falls across the edge.
     ConfigError
         The convention or a range makes no sense.
     """
@@ -88,7 +103,7 @@ def normalize(
     results = []
     for index, mu in enumerate(rows):
         name = scan_name(scans, index)
-        fit = Fit.of(energy, mu, stated_noise(scans, index), e0, {**scans.attrs, **choice}, name)
+        fit = Fit.of(energy, mu, stated_noise(scans, index), e0, stored_values(scans, index) | choice, name)
         results.append({**fit.outputs(), "mu_errors": fit.sigma})
     stacked = {
         key: np.squeeze([r[key] for r in results], 0)
@@ -161,6 +176,8 @@ class Fit:
                 f"E0 = {e0:.1f} eV leaves no room between {energy[0]:.1f} and {energy[-1]:.1f} eV",
                 "the scan must begin 5 eV below the edge and end 15 eV above it; else give e0=",
             )
+        for key in ("pre", "post"):
+            _inside(energy, e0, key, choice.get(key), name)
         pre, post, degree = (_athena if athena else _larch)(energy, e0, choice)
         low, high = _points(energy, e0, pre), _points(energy, e0, post)
         if high.stop - high.start < 2:
@@ -257,10 +274,21 @@ def steepest_rise(energy: Array, mu: Array) -> float:
 
 
 def scan_name(scans: xr.Dataset, index: int) -> str:
-    """Return what errors call a scan."""
+    """Return what figures and errors call a scan; the label of a single one serves whatever its `index`."""
     if "label" in scans.coords:
-        return str(np.atleast_1d(scans["label"].values)[index])
+        labels = np.atleast_1d(scans["label"].values)
+        return str(labels[index if labels.size > 1 else 0])
     return str(scans.attrs.get("label", f"scan {index}"))
+
+
+def stored_values(scans: xr.Dataset, index: int) -> dict[str, float]:
+    """Return what Athena stored with one scan, by the names of `ATHENA`."""
+    values = {key: float(scans.attrs[key]) for key in ATHENA if key in scans.attrs}
+    for key in ATHENA:
+        if key in scans.coords:
+            column = np.atleast_1d(scans[key].values)
+            values[key] = float(column[index if column.size > 1 else 0])
+    return {key: value for key, value in values.items() if np.isfinite(value)}
 
 
 def stated_noise(scans: xr.Dataset, index: int) -> Array | None:
@@ -286,7 +314,12 @@ def stored_fits(scans: xr.Dataset) -> list[Fit]:
     rows = np.atleast_2d(scans["mu"].values.astype(float))
     return [
         Fit.of(
-            energy, mu, stated_noise(scans, i), float(e0[i]), {**scans.attrs, **choice}, scan_name(scans, i)
+            energy,
+            mu,
+            stated_noise(scans, i),
+            float(e0[i]),
+            stored_values(scans, i) | choice,
+            scan_name(scans, i),
         )
         for i, mu in enumerate(rows)
     ]
@@ -302,6 +335,19 @@ def _check(
             raise ConfigError(key, f"is {limits!r}", "give (low, high) in eV relative to E0")
     if degree is not None and degree not in (0, 1, 2, 3):
         raise ConfigError("degree", f"is {degree!r}", "0, 1, 2 or 3")
+
+
+def _inside(energy: Array, e0: float, key: str, limits: Sequence[float] | None, name: str) -> None:
+    """Refuse a range that was asked for where there are no data: another one would be taken in silence."""
+    if limits is None:
+        return
+    relative = energy - e0
+    if np.count_nonzero((relative >= limits[0]) & (relative <= limits[1])) < 2:
+        raise FitError(
+            name,
+            f"has fewer than two points in the range {key} = {limits[0]:g} to {limits[1]:g} eV",
+            f"it goes from {relative[0]:.0f} to {relative[-1]:.0f} eV relative to E0",
+        )
 
 
 def _larch(energy: Array, e0: float, choice: dict[str, Any]) -> tuple[Range, Range, int]:

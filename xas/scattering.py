@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from beamline.errors import ConfigError, DataFileError, FitError
-from xas._larch import need_larch
+from xas._larch import calling_larch
 
 if TYPE_CHECKING:
     import gemmi
@@ -308,8 +308,8 @@ def _input(elements: list[str], positions: np.ndarray[Any, Any], edge: str, radi
 
 def _run(text: str) -> dict[str, str]:
     """Run the programs of FEFF8L one after the other in a folder of their own."""
-    need_larch()
-    from larch.utils import bindir
+    with calling_larch():
+        from larch.utils import bindir
 
     with tempfile.TemporaryDirectory(prefix="feff") as name:
         folder = Path(name)

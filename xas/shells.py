@@ -26,7 +26,7 @@ import numpy as np
 
 from beamline import provenance
 from beamline.errors import ConfigError, SchemaError
-from xas._larch import need_larch
+from xas._larch import calling_larch
 from xas.normalization import scan_name
 from xas.scattering import Paths, ScatteringPath
 
@@ -122,14 +122,28 @@ def fit(
     SchemaError
         `chi` is not transformed.
     ConfigError
-        No shell is left, or there are more parameters than independent points.
+        No shell is left, `ignore` names none, `rmax` is beyond the cluster, or there are more parameters than
+        independent points.
     """
     if "chi_r" not in chi or "chi_errors" not in chi:
         raise SchemaError("chi", "is not transformed", "call xas.fourier first")
     transform = {k: chi["chi_r"].attrs[k] for k in ("kmin", "kmax", "kweight", "window", "dk")}
     if not 0 < rmin < rmax:
         raise ConfigError("rmin, rmax", f"are {rmin}, {rmax} angstrom")
-    model = [s for s in shells(paths, rmax) if s.name not in ignore and s.paths[0].atoms != ("Li",)]
+    radius = float(paths.source.get("radius", np.inf))  # not known of files made elsewhere
+    if rmax > radius:
+        raise ConfigError(
+            "rmax",
+            f"is {rmax} angstrom, but the paths are those of a cluster of {radius:g}",
+            "calculate them with a larger radius, or fit less",
+        )
+    known = shells(paths, rmax)
+    unknown = [name for name in ignore if name not in {s.name for s in known}]
+    if unknown:
+        raise ConfigError(
+            "ignore", f"names {unknown[0]!r}", f"the shells are {', '.join(s.name for s in known) or 'none'}"
+        )
+    model = [s for s in known if s.name not in ignore and s.paths[0].atoms != ("Li",)]
     if not model:
         raise ConfigError("paths", f"have no shell below {rmax} angstrom")
     parameters = 2 + 2 * len(model)
@@ -164,29 +178,33 @@ def _feffit(
     k: Array, chi: Array, noise: float, model: list[Shell], folder: Path, transform: dict[str, Any]
 ) -> dict[str, Any]:
     """Fit one scan with larch."""
-    need_larch()
-    from larch import Group
-    from larch.fitting import param, param_group
-    from larch.xafs import feffit, feffit_dataset, feffit_transform, feffpath
+    with calling_larch():
+        from larch import Group
+        from larch.fitting import param, param_group
+        from larch.xafs import feffit, feffit_dataset, feffit_transform, feffpath
 
-    start = {"amplitude": 1.0, "e0_shift": 0.0}
-    for n in range(len(model)):
-        start |= {f"delta{n}": 0.0, f"sigma{n}": 0.005}
-    group = param_group(**{name: param(value, vary=True) for name, value in start.items()})
-    paths = {
-        f"p{n}_{m}": feffpath(
-            str(folder / path.name), s02="amplitude", e0="e0_shift", deltar=f"delta{n}", sigma2=f"sigma{n}"
+        start = {"amplitude": 1.0, "e0_shift": 0.0}
+        for n in range(len(model)):
+            start |= {f"delta{n}": 0.0, f"sigma{n}": 0.005}
+        group = param_group(**{name: param(value, vary=True) for name, value in start.items()})
+        paths = {
+            f"p{n}_{m}": feffpath(
+                str(folder / path.name),
+                s02="amplitude",
+                e0="e0_shift",
+                deltar=f"delta{n}",
+                sigma2=f"sigma{n}",
+            )
+            for n, shell in enumerate(model)
+            for m, path in enumerate(shell.paths)
+        }
+        data = feffit_dataset(
+            data=Group(k=k, chi=chi),
+            paths=paths,
+            transform=feffit_transform(fitspace="r", **transform),
+            epsilon_k=noise,
         )
-        for n, shell in enumerate(model)
-        for m, path in enumerate(shell.paths)
-    }
-    data = feffit_dataset(
-        data=Group(k=k, chi=chi),
-        paths=paths,
-        transform=feffit_transform(fitspace="r", **transform),
-        epsilon_k=noise,
-    )
-    out = feffit(group, data)
+        out = feffit(group, data)
     names = list(out.var_names)
     covariance = getattr(out.fit_details, "scaled_covar", None)
     values = np.array([out.params[name].value for name in names])

@@ -50,6 +50,9 @@ _ROLES: tuple[tuple[str, str], ...] = (
     ("fluorescence", r"if\d*|iff|ifluor\w*|fluo\w*|flatot|idode|idiode|lytle"),
 )
 _LINE = re.compile(r"(?:^|[^A-Za-z])(?P<symbol>[A-Z][a-z]?)_?(?:K|L)(?:a|b)\d?(?![a-z])(?P<rest>.*)$")
+_ENERGY_UNITS = ("", "ev", "kev")
+_ANGLE_UNITS = {unit: float(np.deg2rad(1)) for unit in ("", "deg", "degree", "degrees", "°")}
+_ANGLE_UNITS |= dict.fromkeys(("rad", "radian", "radians"), 1.0)
 _EDGES = ("K", "L3", "L2", "L1")
 _NO_FOIL = re.compile(r"^(none|no|n/?a|-+|)$", re.IGNORECASE)
 
@@ -249,11 +252,11 @@ def _energy(
         if role not in found:
             continue
         index = found[role][0]
-        unit = (units[index] if units else "").strip("()").lower()
+        unit = _unit(units, index)
         values = columns[:, index]
+        if unit not in _ENERGY_UNITS:
+            raise DataFileError(name, f"has an energy in {unit!r}", "it must be in eV or keV")
         kev = unit == "kev" or role == "energy_kev"
-        if unit in ("deg", "degree", "degrees", "rad"):
-            raise DataFileError(name, f"has an energy in {unit!r}", "give the scan's d_spacing and columns")
         return (values * 1000 if kev else values), f"column {labels[index]!r}" + (" in keV" if kev else "")
     if "angle" in found:
         index = found["angle"][0]
@@ -263,7 +266,10 @@ def _energy(
                 f"gives the monochromator's angle ({labels[index]}), not the energy",
                 "give its lattice spacing: d_spacing=3.1356 (angstrom)",
             )
-        theta = np.deg2rad(columns[:, index])
+        unit = _unit(units, index)
+        if unit not in _ANGLE_UNITS:
+            raise DataFileError(name, f"has an angle in {unit!r}", "it must be in degrees or radians")
+        theta = _ANGLE_UNITS[unit] * columns[:, index]
         with np.errstate(divide="ignore"):
             energy = HC / (2 * d_spacing * np.sin(theta))
         return energy, f"column {labels[index]!r}, Bragg angle with d = {d_spacing} angstrom"
@@ -272,6 +278,12 @@ def _energy(
         f"has no column of energy (columns: {', '.join(labels)})",
         'name them with columns=["energy", "mu"]',
     )
+
+
+def _unit(units: Sequence[str] | None, index: int) -> str:
+    """Return the unit of a column in lower case, "" where the file does not say."""
+    words = (units[index] if units else "").lower().strip("()[] ").split()
+    return words[0].strip("()[],") if words else ""
 
 
 def _absorption(

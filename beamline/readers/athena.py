@@ -79,7 +79,8 @@ def read(
         The project.
     groups
         Labels of the scans to read; None reads all. Groups that are no scan in energy (χ(k), dispersive
-        scans still in pixels) are left out with a warning, or refused when asked for by name.
+        scans still in pixels) are left out with a warning, or refused when asked for by name. Of groups with
+        the same μ the first is kept, with a warning.
     element, edge
         What was measured, to be checked against the energy.
 
@@ -96,7 +97,7 @@ def read(
     by_id = {record["id"]: record for record in records}
     chosen = _chosen(records, groups, path)
     labels, scans, refused = [], [], []
-    for record in chosen:
+    for record in _once(chosen, path):
         try:
             scan = _scan(record, by_id, path, element, edge)
         except DataFileError as error:
@@ -235,6 +236,20 @@ def _chosen(records: list[dict[str, Any]], groups: Sequence[str] | None, path: P
         _reference_id(r) for r in records if _reference_id(r) in ids and not _is_reference(r, records)
     }
     return [record for record in records if record["id"] not in references]
+
+
+def _once(records: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """Return the groups without copies of one measurement, which would count twice in a mean."""
+    kept: dict[tuple[tuple[Any, ...], tuple[Any, ...]], dict[str, Any]] = {}
+    copies = []
+    for record in records:
+        arrays = record["arrays"]
+        first = kept.setdefault((tuple(arrays.get("x", ())), tuple(arrays.get("y", ()))), record)
+        if first is not record:
+            copies.append(f"{record['label']!r} ({record['id']}) is {first['label']!r} ({first['id']})")
+    if copies:
+        warnings.warn(f"{path}: of the same measurement the first is kept: {'; '.join(copies)}", stacklevel=3)
+    return list(kept.values())
 
 
 def _reference_id(record: dict[str, Any]) -> str:

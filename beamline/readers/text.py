@@ -120,7 +120,7 @@ def split(content: str, path: str | os.PathLike[str], comments: str = "#", skip:
     import numpy as np
 
     lines = content.split("\n")
-    comma = _comma(lines[skip:], path, comments) if "," in content else " "
+    comma = comma_of(lines[skip:], path, comments) if "," in content else " "
     head: list[str] = list(lines[:skip])
     tail: list[str] = []
     rows: list[list[float]] = []
@@ -180,21 +180,16 @@ def parse_number(word: str) -> float:
     return float(word)
 
 
-def is_binary(raw: bytes) -> bool:
-    """Tell whether bytes hold control characters that no text has."""
-    return _CONTROL.search(raw) is not None
-
-
-def is_unfinished(content: str) -> bool:
-    """Tell whether a text ends right behind its last word, which may then be cut short."""
-    return bool(content) and not content[-1].isspace() and content[-1] != "\x1a"
-
-
-def _comma(lines: list[str], path: str | os.PathLike[str], comments: str) -> str:
+def comma_of(lines: list[str], path: str | os.PathLike[str], comments: str) -> str:
     """Return what a comma among the numbers stands for: "." (a decimal sign) or " " (it separates columns).
 
     In "1,5 2,5" it is a decimal sign: every word has at most one, and nothing else separates less. In "1, 2",
     "1,2,3" and "1.5,2.5" it separates. A file of "1,5" alone, or of both kinds, could be either.
+
+    Raises
+    ------
+    DataFileError
+        It could be either.
     """
     decimal = separator = unclear = point = False
     for line in lines:
@@ -220,6 +215,16 @@ def _comma(lines: list[str], path: str | os.PathLike[str], comments: str) -> str
     if unclear and not (decimal or separator or point):
         raise DataFileError(path, "has commas that could be decimal signs or separators", _PLAIN)
     return "." if decimal else " "
+
+
+def is_binary(raw: bytes) -> bool:
+    """Tell whether bytes hold control characters that no text has."""
+    return _CONTROL.search(raw) is not None
+
+
+def is_unfinished(content: str) -> bool:
+    """Tell whether a text ends right behind its last word, which may then be cut short."""
+    return bool(content) and not content[-1].isspace() and content[-1] != "\x1a"
 
 
 def _floats(line: str, comma: str) -> list[float] | None:

@@ -13,6 +13,7 @@ Athena does.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ import numpy as np
 from beamline.errors import DataFileError
 from beamline.readers import absorption
 from beamline.readers.registry import Format
-from beamline.readers.text import is_binary, is_unfinished, parse_number
+from beamline.readers.text import comma_of, is_binary, is_unfinished, parse_number
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,6 +43,7 @@ _SIGNATURES = (
 )
 _REMARKS = "#;%!*/C"
 _WIDEST = 1000
+_EMPTY = re.compile(r",\s*,")
 _LABVIEW_WIDTH = 21
 _HXMA = {"mcs03": "Idiode", "mcs04": "I0", "mcs05": "I1", "mcs06": "I2"}
 _KEK_MODES = {"1": "i0", "2": "it", "3": "if"}
@@ -80,9 +82,10 @@ def read(
     Raises
     ------
     DataFileError
-        There are no numbers, no names of columns, or no energy and μ among them.
+        There are no numbers, commas that may be decimal signs or not, no names of columns, or no energy and μ
+        among them.
     """
-    content = _text(Path(path))
+    content = _with_points(_text(Path(path)), path)
     lines, is_cut = _whole_rows(content, path)
     tables = _tables(lines)
     if not tables:
@@ -136,17 +139,23 @@ def read(
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether the file begins like a scan: a header we know, or columns named energy and μ or I0."""
+    """Tell whether the file begins like a scan: a header we know, or columns named as those of one."""
     if any(signature in head[:400] for signature in _SIGNATURES):
         return True
     if b"\x00" in head:
         return False
-    lines = head.decode("utf-8", errors="replace").splitlines()[:-1]
+    text = "\n".join(head.decode("utf-8", errors="replace").splitlines()[:-1])
+    with contextlib.suppress(DataFileError):  # the reader says what is wrong with the commas
+        text = _with_points(text, path)
+    lines = text.splitlines()
     first = next((n for n, line in enumerate(lines) if _row(line) is not None), None)
     if first is None:
         return False
     found = absorption.roles(_labels(lines[:first], len(_row(lines[first]) or [])))
-    return bool({"energy", "energy_kev"} & set(found)) and bool({"mu", "i0"} & set(found))
+    if {"energy", "energy_kev"} & set(found):
+        return bool({"mu", "i0"} & set(found))
+    # angles are also those of a diffractometer, where there may be a monitor, but no transmission
+    return "angle" in found and bool("mu" in found or ("i0" in found and {"it", "fluorescence"} & set(found)))
 
 
 def _text(path: Path) -> str:
@@ -154,6 +163,14 @@ def _text(path: Path) -> str:
     if is_binary(data):
         raise DataFileError(path, "is binary, not columns of text", "export it as text")
     return data.decode("utf-8", errors="replace")
+
+
+def _with_points(content: str, path: Path) -> str:
+    """Return the text with decimal points where its numbers have decimal commas."""
+    lines = content.splitlines(keepends=True)
+    if comma_of(lines, path, _REMARKS) == " ":
+        return content
+    return "".join(points if _row(points := line.replace(",", ".")) else line for line in lines)
 
 
 def _whole_rows(content: str, path: Path) -> tuple[list[str], bool]:
@@ -189,7 +206,7 @@ def _holds_a_number(line: str) -> bool:
 def _row(line: str) -> list[float] | None:
     """Return the numbers of a line of nothing but numbers, as many as a scan can have columns; else None."""
     words = line.replace(",", " ").split()
-    if not 2 <= len(words) <= _WIDEST:
+    if not 2 <= len(words) <= _WIDEST or _EMPTY.search(line):
         return None
     try:
         return [parse_number(re.sub(r"(?<=\d)[dD](?=[-+]?\d)", "e", word)) for word in words]

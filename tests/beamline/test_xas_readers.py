@@ -96,6 +96,20 @@ def test_an_angle_needs_a_lattice_spacing(tmp_path: Path) -> None:
     np.testing.assert_allclose(read(file, d_spacing=3.1356)["energy"], ENERGY, atol=0.01)
 
 
+def test_an_angle_may_be_in_radian(tmp_path: Path) -> None:
+    angle = np.arcsin(absorption.HC / (2 * 3.1356 * ENERGY))
+    ds = read(xdi(tmp_path, "Mono.d_spacing: 3.1356 Å", "angle radian|mutrans", angle, MU))
+    np.testing.assert_allclose(ds["energy"], ENERGY, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"), [("energy pixel", "energy in 'pixel'"), ("angle step", "'step'")]
+)
+def test_an_axis_in_an_unknown_unit_is_refused(tmp_path: Path, column: str, problem: str) -> None:
+    with pytest.raises(DataFileError, match=problem):
+        read(xdi(tmp_path, "Mono.d_spacing: 3.1356 Å", f"{column}|mutrans", ENERGY, MU))
+
+
 def test_the_header_may_give_the_lattice_spacing(tmp_path: Path) -> None:
     angle = np.rad2deg(np.arcsin(absorption.HC / (2 * 3.1356 * ENERGY)))
     ds = read(xdi(tmp_path, "Mono.d_spacing: 3.1356 Å", "angle deg|mutrans", angle, MU))
@@ -163,6 +177,36 @@ def test_columns_are_found_by_their_names(tmp_path: Path) -> None:
     ds = read(columns(tmp_path, "# Energy, I0, It", ENERGY, I0, I0 * np.exp(-MU)))
     assert ds.attrs["columns"] == "Energy | I0 | It"
     np.testing.assert_allclose(ds["mu"], MU, rtol=1e-6)
+
+
+def test_decimal_commas_are_points(tmp_path: Path) -> None:
+    file = tmp_path / "scan.txt"
+    rows = [f"{e:.3f}\t{m:.6f}".replace(".", ",") for e, m in zip(ENERGY, MU, strict=True)]
+    assert rows[0].startswith("8200,000\t0,2")
+    file.write_text("# energy\tmu\n" + "\n".join(rows) + "\n")
+    ds = beamline.read(file)  # recognised, too
+    np.testing.assert_allclose(ds["energy"], ENERGY)
+    np.testing.assert_allclose(ds["mu"], MU, atol=1e-6)
+
+
+def test_commas_between_columns_are_none(tmp_path: Path) -> None:
+    file = tmp_path / "scan.csv"
+    file.write_text("# energy,mu\n" + table(ENERGY, MU).replace(" ", ","))
+    np.testing.assert_allclose(read(file)["mu"], MU, rtol=1e-6)
+
+
+def test_commas_that_could_be_either_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "scan.csv"
+    file.write_text("# energy,mu\n" + "".join(f"{e:.0f},{n}\n" for n, e in enumerate(ENERGY)))
+    with pytest.raises(DataFileError, match="decimal signs or separators"):
+        read(file)
+
+
+def test_an_empty_column_is_not_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "scan.csv"
+    file.write_text("# energy,i0,mu\n" + table(ENERGY, MU).replace(" ", ",,"))
+    with pytest.raises(DataFileError, match="no table of numbers"):
+        xas_columns.read(file)
 
 
 def test_two_unnamed_columns_are_energy_and_mu(tmp_path: Path) -> None:
@@ -249,6 +293,23 @@ def test_of_two_tied_groups_without_a_mark_the_later_is_the_reference(tmp_path: 
     )
     assert [leaf.name for leaf in tree.leaves] == ["scan"]
     np.testing.assert_allclose(tree["scan"]["mu_ref"], MU + 1)
+
+
+def test_copies_of_a_group_are_read_once(tmp_path: Path) -> None:
+    arrays = {"x": ENERGY, "y": MU}
+    groups = ("aaaa", {"label": "one"}, arrays), ("bbbb", {"label": "copy", "bkg_e0": "8341"}, arrays)
+    other = ("cccc", {"label": "other"}, {"x": ENERGY, "y": MU + 1e-6})
+    with pytest.warns(UserWarning, match=r"first is kept: 'copy' \(bbbb\) is 'one' \(aaaa\)$"):
+        tree = beamline.read(project(tmp_path, *groups, other))
+    assert [leaf.name for leaf in tree.leaves] == ["one", "other"]  # type: ignore[union-attr]
+
+
+def test_files_of_angles_are_recognised(tmp_path: Path) -> None:
+    angle = np.rad2deg(np.arcsin(absorption.HC / (2 * 3.1356 * ENERGY)))
+    file = columns(tmp_path, "# angle i0 it", angle, I0, I0 * np.exp(-MU))
+    ds = beamline.read(file, d_spacing=3.1356)
+    np.testing.assert_allclose(ds["energy"], ENERGY, atol=0.01)
+    assert not xas_columns.sniff(b"# theta monitor detector\n1.0 2 3\n1.1 2 3\n", Path("x"))
 
 
 def test_groups_can_be_chosen(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ import pytest
 
 import beamline
 
+# NiO.prj holds one scan twice, which the reader says
+pytestmark = pytest.mark.filterwarnings("ignore:.*of the same measurement the first is kept")
+
 MEASUREMENTS = {
     "frames": (
         ["xrd2d/pilatus1m_bccfe/BCC1_2GPa_10s_001_0000[12].tif"],

@@ -11,6 +11,9 @@ import xarray as xr
 import beamline
 from beamline.drawing import draw
 
+# NiO.prj holds one scan twice, which the reader says
+pytestmark = pytest.mark.filterwarnings("ignore:.*of the same measurement the first is kept")
+
 
 @pytest.fixture(scope="module")
 def result(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,6 +17,9 @@ from beamline import model
 from xas.normalization import steepest_rise
 from xas.shells import shells
 
+# NiO.prj holds one scan twice, which the reader says
+pytestmark = pytest.mark.filterwarnings("ignore:.*of the same measurement the first is kept")
+
 SPECTRA = [
     *("FeO.prj__FeO", "LaCoO3.prj__LaCoO3_sample_1", "LaCoO3.prj__LaCoO3_sample_2", "Mn.prj__Mn2O3x"),
     *("Mn.prj__MnO", "Mn.prj__MnOx", "Mn.prj__Mn_foil", "NiO.prj__NiO_000", "NiO.prj__NiO_001"),
@@ -198,3 +201,17 @@ def _as_measured(ds: xr.Dataset) -> xr.Dataset:
     out["energy"].attrs = dict(ds["energy"].attrs)
     out["energy_shift"].attrs = dict(ds["energy_shift"].attrs)
     return out
+
+
+def test_stored_values_stay_with_their_scans_when_they_are_aligned(data_dir: Path) -> None:
+    tree = beamline.read(data_dir / "xas/athena/NiO.prj")
+    scans = [leaf.to_dataset() for leaf in tree.leaves]
+    out = xas.normalize(xas.align(tree), convention="athena")
+    moved = out["energy_shift"].values - [float(ds["energy_shift"]) for ds in scans]
+    e0 = [ds.attrs["athena_e0"] for ds in scans]
+    np.testing.assert_allclose(out["e0"] - moved, e0, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        out["edge_step"], [ds.attrs["athena_edge_step"] for ds in scans], rtol=0, atol=1e-3
+    )
+    assert float(out["e0"][0]) == pytest.approx(8344.001, abs=1e-3)
+    assert float(out["edge_step"][0]) == pytest.approx(0.77974, abs=1e-5)

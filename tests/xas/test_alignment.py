@@ -84,9 +84,35 @@ def test_a_missing_foil_is_refused_by_name() -> None:
         xas.align([simulate.scan(0), simulate.scan(1, label="second").drop_vars("mu_ref")])
 
 
+def test_a_single_scan_needs_no_foil() -> None:
+    out = xas.align(simulate.scan(0).drop_vars("mu_ref"))
+    np.testing.assert_array_equal(out["energy_shift"], [0.0])
+
+
 def test_another_foil_is_refused() -> None:
     scans = [simulate.scan(0), simulate.scan(1, label="other")]
     scans[1]["mu_ref"] = 1e-3 * (scans[1]["energy"] - 8345) + 0 * scans[1]["mu_ref"]
     scans[1]["mu_ref"][100:] += np.random.default_rng(0).normal(0, 0.5, scans[1].sizes["energy"] - 100)
     with pytest.raises(FitError, match="does not look like"):
         xas.align(scans)
+
+
+def test_what_athena_stored_stays_with_each_scan() -> None:
+    scans = [simulate.scan(0, noise=3e-4), simulate.scan(1, noise=3e-4, drift=2.0)]
+    for scan, e0 in zip(scans, (8346.5, 8344.0), strict=True):
+        scan.attrs |= {"athena_e0": e0, "athena_nor1": 100.0}
+    out = xas.align(scans)
+    shift = out["energy_shift"].values
+    np.testing.assert_allclose(out["athena_e0"], np.add([8346.5, 8344.0], shift))
+    assert out.attrs["athena_nor1"] == 100.0
+    normal = xas.normalize(out, convention="athena")
+    np.testing.assert_allclose(normal["e0"], out["athena_e0"])
+    # once more, from scans whose stored values are coordinates now
+    np.testing.assert_allclose(xas.align(out, reference=None)["athena_e0"], out["athena_e0"])
+
+
+def test_what_athena_stored_with_one_scan_is_not_used_for_another() -> None:
+    scans = [simulate.scan(0).assign_attrs(athena_e0=8347.5), simulate.scan(1)]
+    out = xas.normalize(xas.align(scans, reference=None), convention="athena")
+    assert float(out["e0"][0]) == 8347.5
+    assert float(out["e0"][1]) == pytest.approx(float(xas.normalize(scans[1])["e0"]))

@@ -94,3 +94,20 @@ def test_an_unknown_window_is_refused() -> None:
 def test_another_grid_is_refused() -> None:
     with pytest.raises(SchemaError, match="not a grid"):
         xas.fourier(chi_of(np.zeros(100), np.linspace(0, 14, 100)))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"), [("rbkg", 0.4), ("rbkg", 3.5), ("kweight", 1.5), ("kweight", 2.0), ("kmax", 2.0)]
+)
+def test_a_background_of_nonsense_is_refused(parameter: str, value: float) -> None:
+    scan = xas.normalize(simulate.scan(0), e0=E0)
+    with pytest.raises(ConfigError, match=parameter):
+        xas.exafs(scan, **{parameter: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"), [("kmax", 3.0), ("kmin", -1.0), ("dk", -0.5), ("dk", np.nan), ("kweight", 1.5)]
+)
+def test_a_transform_of_nonsense_is_refused(parameter: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=parameter):
+        xas.fourier(chi_of(np.zeros(321), KSTEP * np.arange(321)), **{parameter: value})

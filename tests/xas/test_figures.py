@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -39,6 +40,37 @@ def test_one_scan_and_several_are_drawn(scans: xr.Dataset) -> None:
     single = figures.chi_r(chi.isel(scan=0))
     assert single.axes[0].get_ylabel() == "|χ(R)| (Å$^{-3}$)"
     single.savefig(io.BytesIO(), format="png")
+
+
+def fitted(chi: xr.Dataset, status: list[str]) -> xr.Dataset:
+    """Return EXAFS as `xas.fit` returns it, the fit being the data where it did not fail."""
+    failed = [s.startswith("failed") for s in status]
+    distance = [[np.nan if f else 2.1] for f in failed]
+    errors = [[np.nan if f else 0.012] for f in failed]
+    fit = chi["chi_r"].assign_attrs(rmin=1.2, rmax=3.5)
+    new = {"distance": (("scan", "shell"), distance), "distance_errors": (("scan", "shell"), errors)}
+    return chi.assign({**new, "chi_r_fit": fit, "status": ("scan", status)}).assign_coords({"shell": ["O1"]})
+
+
+def test_failed_and_suspect_fits_are_named(scans: xr.Dataset) -> None:
+    status = [
+        "ok",
+        "suspect: R-factor 0.20 is above 0.05",
+        "failed: the data do not determine the parameters",
+    ]
+    chi = fitted(xas.fourier(xas.exafs(scans)), status)
+    figure = figures.chi_r(chi)
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert shown == ["scan 0", "scan 1 (fit suspect)", "scan 2 (fit failed)"]
+    assert len(figure.axes[0].lines) == 3 + 2 * 2  # no line for the fit that failed
+    for index, expected in (
+        (0, "Ni–O 2.100(12) Å"),
+        (1, "R-factor 0.20"),
+        (2, "Ni–O not found\nfailed: the"),
+    ):
+        single = figures.chi_r(chi.isel(scan=index))
+        assert expected in single.axes[0].texts[0].get_text()
+        single.savefig(io.BytesIO(), format="png")
 
 
 def test_what_cannot_be_drawn_says_what_is_missing() -> None:

@@ -11,6 +11,7 @@ import beamline
 import xas
 from beamline import config
 from beamline.errors import ConfigError, DataFileError
+from beamline.readers.absorption import HC
 from xas import cli, simulate
 from xas.measurement import TEMPLATE, XasMeasurement, recipe
 from xas.technique import TECHNIQUE
@@ -115,13 +116,51 @@ def test_what_the_technique_names_exists() -> None:
 def test_the_commands_reduce_and_fit(beamtime: Path, tmp_path: Path) -> None:
     files = sorted((tmp_path / "raw").iterdir())
     out = tmp_path / "out.nc"
-    reduced = cli.reduce(files, out, kmax=11.0)
+    outcome = cli.reduce(files, out, kmax=11.0)
+    reduced = outcome.document
+    for n in range(3):
+        row = outcome.text.splitlines()[1 + n]
+        assert row.startswith(f"ni_{n}")
+        assert f"{reduced['edge_energy'][n]:.3f} ± " in row
+        assert f"{reduced['edge_step'][n]:.5f} ± " in row
     assert reduced["scans"] == ["ni_0", "ni_1", "ni_2"]
     assert json.dumps(reduced)
-    fitted = cli.fit(out, tmp_path / "oxide.cif", "Ni")
+    outcome = cli.fit(out, tmp_path / "oxide.cif", "Ni")
+    fitted = outcome.document
+    row = outcome.text.splitlines()[2]
+    assert row.split()[:2] == ["ni_0", "Ni1"]
+    assert f"{fitted['distance'][0][1]:.4f} ± " in row
+    assert fitted["status"][0] in row
     assert fitted["shells"] == ["O1", "Ni1"]
     assert json.dumps(fitted)
     assert "distance" in beamline.open(out)["exafs"]
+
+
+def test_the_numbers_of_a_failed_fit_are_null() -> None:
+    assert cli._without_nan([[1.0, float("nan")], []]) == [[1.0, None], []]
+
+
+def test_the_command_takes_what_readers_and_normalisation_need(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from beamline.cli import main
+
+    ds = simulate.scan(0, noise=5e-4)
+    angle = np.rad2deg(np.arcsin(HC / (2 * 3.1356 * ds["energy"].values)))
+    rows = zip(angle, np.exp(-ds["mu"].values), strict=True)
+    file = tmp_path / "one.dat"
+    file.write_text("no names here at all\n" + "".join(f"{a:.7f} 1.0 {t:.8f}\n" for a, t in rows))
+    # one scan: nothing to align, no foil needed
+    options = ["--columns", "angle,i0,it", "--d-spacing", "3.1356", "--mode", "transmission", "--no-exafs"]
+    ranges = ["--pre", "-150", "-40", "--post", "100", "600"]
+    assert main(["xas", str(file), "-o", str(tmp_path / "o.nc"), *options, *ranges, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    saved = beamline.open(tmp_path / "o.nc")
+    assert json.loads(saved.attrs["normalization"])["pre"] == [-150.0, -40.0]
+    assert json.loads(saved.attrs["normalization"])["post"] == [100.0, 600.0]
+    assert told["edge_step"] == saved["edge_step"].values.tolist()
+    expected = xas.normalize(ds, pre=(-150, -40), post=(100, 600))
+    assert told["edge_step"][0] == pytest.approx(float(expected["edge_step"]), rel=1e-3)
 
 
 def test_a_result_without_exafs_is_not_fitted(beamtime: Path, tmp_path: Path) -> None:

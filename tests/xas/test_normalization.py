@@ -119,3 +119,10 @@ def test_the_steepest_point_is_on_the_axis() -> None:
 def test_edges_need_normalised_scans() -> None:
     with pytest.raises(SchemaError, match=r"call xas\.normalize"):
         xas.edge(simulate.scan(0))
+
+
+@pytest.mark.parametrize("convention", ["larch", "athena"])
+@pytest.mark.parametrize(("key", "limits"), [("pre", (-900.0, -800.0)), ("post", (5000.0, 6000.0))])
+def test_a_range_outside_the_data_is_refused(convention: str, key: str, limits: tuple[float, float]) -> None:
+    with pytest.raises(FitError, match=f"range {key} = "):
+        xas.normalize(simulate.scan(0), convention=convention, **{key: limits})  # type: ignore[arg-type]

@@ -116,6 +116,16 @@ def test_too_many_shells_are_refused(paths: xas.Paths, tmp_path: Path) -> None:
         xas.fit(chi, paths, rmin=2.4, rmax=3.0)
 
 
+def test_a_range_beyond_the_cluster_is_refused(paths: xas.Paths, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"rmax.*cluster of 4\.5"):
+        xas.fit(modelled(paths, tmp_path), paths, rmax=5.0)
+
+
+def test_a_shell_that_is_not_there_cannot_be_left_out(paths: xas.Paths, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ignore: names 'O2'.*the shells are O1, Ni1"):
+        xas.fit(modelled(paths, tmp_path), paths, ignore=["O2"])
+
+
 def test_nothing_to_fit_is_refused(paths: xas.Paths, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no shell"):
         xas.fit(modelled(paths, tmp_path), paths, ignore=["O1", "Ni1"])
