@@ -54,8 +54,8 @@ def test_one_image_equals_its_table_of_pixels(scan: xr.Dataset, folder: Path) ->
 
 
 def test_the_scan_took_four_hours_from_its_first_stamp(scan: xr.Dataset) -> None:
-    assert scan.time.values[0] == np.datetime64("2024-07-05T22:18:24")
-    assert scan.time.values[-1] == np.datetime64("2024-07-06T02:18:47")
+    assert scan.timestamp.values[0] == np.datetime64("2024-07-05T22:18:24")
+    assert scan.timestamp.values[-1] == np.datetime64("2024-07-06T02:18:47")
 
 
 def test_photons_have_the_charge_seen_before(detector: Gain) -> None:

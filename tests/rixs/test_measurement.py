@@ -28,9 +28,11 @@ def beamtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = irixs.rows(stack)
     for row, energy, i0 in zip(table, scan.excitation_energy.values, scan.i0.values, strict=True):
         row["BL 8 Energy"], row["Izero"] = f"{energy:.8f}", f"{i0:.1f}"
-    for name, part in (("CCD Scan 1", slice(0, 10)), ("CCD Scan 2", slice(10, None))):
+    # The second part begins after midnight.
+    parts = (("CCD Scan 1", "240705", slice(0, 10)), ("CCD Scan 2", "240706", slice(10, None)))
+    for name, day, part in parts:
         irixs.write_images(folder / name, table[part], stack[part])
-        irixs.write_table(folder / name, table[part])
+        irixs.write_table(folder / name, table[part], day=day)
     (folder / "beamtime.toml").write_text(
         '[beamtime]\nname = "test"\ntimezone = "America/Los_Angeles"\n\n'
         '[rixs.sample]\nfiles = ["CCD Scan */*-AI.txt"]\nwindow = [530.6, 531.8]\n'
@@ -47,6 +49,39 @@ def test_several_scans_make_one_map_and_its_window(beamtime: Path) -> None:
     assert tree["rixs/sample/map"].sizes["excitation_energy"] == 16
     assert tree["rixs/sample/window"].attrs["kind"] == "rixs.cut"
     assert tree["rixs/sample/window"].attrs["window_from"] == 530.6
+
+
+def with_channels(beamtime: Path, name: str, keys: str) -> Path:
+    """Write a cycler's table beside the scans, and a configuration that joins it; return the latter."""
+    # The points are five minutes apart from 23:50 in California on, which is 06:50 UTC.
+    start = np.datetime64("2024-07-06T06:00", "s")
+    lines = [f"{start + 60 * i}Z,{3 + i / 1000:.4f}" for i in range(300)]
+    (beamtime / "cycler.csv").write_text("time,voltage (V)\n" + "\n".join(lines) + "\n")
+    path = beamtime / f"{name}.toml"
+    path.write_text(
+        f'[beamtime]\nname = "test"\ntimezone = "America/Los_Angeles"\noutput = "{name}"\n\n'
+        '[channels.cycler]\nfiles = ["cycler.csv"]\n\n'
+        f'[rixs.sample]\nfiles = ["CCD Scan */*-AI.txt"]\nchannels = ["cycler"]\n{keys}'
+    )
+    return path
+
+
+def test_points_of_a_map_get_their_voltage(beamtime: Path) -> None:
+    path = with_channels(beamtime, "joined", 'stamp = "start"\nexposure = 240\n')
+    report = beamline.process(path)
+    assert not report.failed
+    rmap = beamline.open(f"{report.result}::/rixs/sample/map")
+    assert isinstance(rmap, xr.Dataset)
+    assert rmap.voltage.dims == ("excitation_energy",)
+    # Mid-exposure of the first point is 52 min after the cycler's first sample, of the next 5 min later.
+    np.testing.assert_allclose(rmap.voltage, 3.052 + 0.005 * np.arange(16), atol=2e-4)
+    assert (rmap.voltage_errors > 0).all()
+
+
+@pytest.mark.parametrize("keys", ["", 'stamp = "start"\n', "exposure = 240\n"])
+def test_channels_without_the_moment_of_the_points_are_refused(beamtime: Path, keys: str) -> None:
+    report = beamline.process(with_channels(beamtime, f"refused{len(keys)}", keys))
+    assert "give rixs.sample.stamp and rixs.sample.exposure" in str(report.failed)
 
 
 def test_the_command_gives_what_the_function_gives(beamtime: Path, tmp_path: Path) -> None:
