@@ -145,6 +145,10 @@ def calibrate(spectra: xr.Dataset, excitation: Shift | None = None) -> EmissionA
         for one; or the axis turns back on the detector.
     """
     offset = excitation.value if excitation is not None else 0.0
+    # A frame without flux has no line.
+    spectra = spectra.isel(frame=np.isfinite(spectra["intensity"].values).any(axis=1))
+    if spectra.sizes["frame"] < BELOW:
+        raise CalibrationError("emission axis", f"needs at least {BELOW} spectra with flux", REMEDY)
     energy = spectra["excitation_energy"].values + offset
     pixel = spectra["pixel"].values.astype(float)
     intensity = spectra["intensity"].values

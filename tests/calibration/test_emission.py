@@ -124,6 +124,15 @@ def test_a_scan_that_begins_on_its_edge_has_no_axis_of_its_own(first: float) -> 
         emission.calibrate(data.isel(frame=data.excitation_energy >= first - 0.01))
 
 
+@pytest.mark.parametrize("dead", [0, 20])
+def test_a_frame_without_flux_is_left_out(dead: int) -> None:
+    data = over_an_edge()
+    data["intensity"][dead] = np.nan
+    axis = emission.calibrate(data)
+    assert axis.dispersion(110.0) == pytest.approx(0.1, rel=0.02)
+    assert max(axis.energies) < EDGE + 0.5
+
+
 def test_lines_that_fit_no_axis_are_refused() -> None:
     # Each line is known to 0.05 px, and no more than a third of them lie on one path.
     position = 90 + (ENERGIES - 526) / 0.1 + 0.6 * (np.arange(13) % 3 - 1)
@@ -144,7 +153,7 @@ def test_the_shift_of_the_excitation_goes_into_the_axis() -> None:
     assert shifted.excitation_shift == 0.36
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [0, 1, 2])
 def test_two_points_make_no_axis(count: int) -> None:
     with pytest.raises(CalibrationError, match="emission axis"):
         emission.calibrate(spectra(ENERGIES[:count], (ENERGIES[:count] - 526) / 0.1 + 90))
