@@ -4,7 +4,8 @@ The elastic line has the energy of the excitation, so it is the one line that wa
 excitation is scanned, at one pixel per so many meV; fluorescence stays. Below the edge it is alone: it is
 found there as the straight path through the peaks that the most spectra agree on, and fitted in each of them
 by a Gaussian on a constant background. Then it is followed to higher energies for as long as it stays where
-the axis so far expects it: on an edge, resonant emission close to it draws the peak away.
+the axis so far expects it: on an edge, resonant emission close to it draws the peak away, slowly enough to
+look like an axis of another dispersion. A scan that begins on its edge therefore has no axis of its own.
 
 The axis is a parabola, E(x) = c₀ + c₁ t + c₂ t² with t = x − x̄. Elastic lines often cover a small part of it
 only, and the emission of interest lies outside; where they cannot tell the curvature c₂, optics must: a
@@ -50,11 +51,35 @@ AGREES = 3.0
 READ_BACK = 0.05
 """What the position of a line (px) is not known better than, whatever its photons say."""
 
+FOLLOWS = 4.0
+"""A line above the edge is given up when it raises chi² by more than this: 2 standard deviations."""
+
+CHI2 = 2.0
+"""Largest reduced chi² of an axis."""
+
+SHORT = 0.08
+"""Largest relative error of a dispersion; lines that leave more open cover too little."""
+
+EDGE = 1.5
+"""The emission of a scan that crosses an edge rises by this factor; one that rises less lies on one side."""
+
+RISE = 0.08
+"""Below the edge is where the emission has less than this part of its rise."""
+
+BELOW = 3
+"""Spectra below the edge that an axis needs."""
+
+SHARE = 0.5
+"""Below the edge the elastic line is on the path in more than this part of the spectra."""
+
 GAP = 2
 """The line is given up when it is lost in more than so many spectra in a row."""
 
 LINE = 2.0
 """Standard deviation (px) of the filter that finds lines."""
+
+
+REMEDY = "give emission=, the axis of a scan that begins well below its edge"
 
 
 @dataclass(frozen=True)
@@ -115,9 +140,15 @@ def calibrate(spectra: xr.Dataset, excitation: Shift | None = None) -> EmissionA
     Raises
     ------
     CalibrationError
-        Fewer than three spectra have an elastic line on one path, or the axis turns back on the detector.
+        Fewer than three spectra lie below the edge, or fewer than three of them or half of them have an
+        elastic line on one path; the lines do not fit an axis (reduced chi² above `CHI2`) or are too close
+        for one; or the axis turns back on the detector.
     """
     offset = excitation.value if excitation is not None else 0.0
+    # A frame without flux has no line.
+    spectra = spectra.isel(frame=np.isfinite(spectra["intensity"].values).any(axis=1))
+    if spectra.sizes["frame"] < BELOW:
+        raise CalibrationError("emission axis", f"needs at least {BELOW} spectra with flux", REMEDY)
     energy = spectra["excitation_energy"].values + offset
     pixel = spectra["pixel"].values.astype(float)
     intensity = spectra["intensity"].values
@@ -139,23 +170,49 @@ def calibrate(spectra: xr.Dataset, excitation: Shift | None = None) -> EmissionA
     middle = energy[below].mean()
     found = [line(i, start + slope * (energy[i] - middle), PATH) for i in below]
     lines = _agreeing([item for item in found if item is not None])
+    if len(lines) <= SHARE * below.size:
+        raise CalibrationError(
+            "emission axis",
+            f"only {len(lines)} of {below.size} spectra below the edge have an elastic line on one path",
+            f"is the scan above its edge? {REMEDY}",
+        )
     axis = _fit_axis(lines, offset)
     lost = 0
     for i in order[np.isin(order, below, invert=True)]:
         expected = pixel[int(np.argmin(np.abs(axis.energy(pixel) - energy[i])))]
         width = axis.energy_errors(expected) / abs(axis.dispersion(expected))
         item = line(i, float(expected), PATH + float(width))
-        if item is not None and _agrees(axis, item):
+        longer = _fit_axis([*lines, item], offset) if item is not None and _agrees(axis, item) else axis
+        if item is not None and longer is not axis and _chi2(longer) - _chi2(axis) < FOLLOWS:
             lost = 0
             lines.append(item)
-            axis = _fit_axis(lines, offset)
+            axis = longer
         else:
             lost += 1
             if lost > GAP:
                 break
+    _check(axis, pixel)
+    return axis
+
+
+def _check(axis: EmissionAxis, pixel: Array) -> None:
+    """Refuse an axis that its lines do not make."""
+    reduced = _chi2(axis, READ_BACK) / max(len(axis.energies) - 2, 1)
+    if reduced > CHI2:
+        raise CalibrationError(
+            "emission axis",
+            f"misses its {len(axis.energies)} lines (reduced chi² {reduced:.1f}): they are not elastic",
+            REMEDY,
+        )
+    error = float(np.sqrt(axis.covariance[1][1])) / abs(axis.coefficients[1])
+    if error > SHORT:
+        raise CalibrationError(
+            "emission axis",
+            f"has a dispersion known to {error:.0%} only: its {len(axis.energies)} lines lie too close",
+            REMEDY,
+        )
     if (np.sign(axis.dispersion(pixel)) != np.sign(axis.coefficients[1])).any():
         raise CalibrationError("emission axis", "turns back within the detector", "are these elastic lines?")
-    return axis
 
 
 def _peaks(pixel: Array, spectrum: Array) -> list[float]:
@@ -195,7 +252,7 @@ def _path(energy: Array, peaks: list[list[float]]) -> tuple[float, float]:
         raise CalibrationError(
             "emission axis",
             "no elastic line: no three spectra have peaks that walk with the excitation energy",
-            "give an axis calibrated with another scan",
+            REMEDY,
         )
     return best[2], best[3]
 
@@ -245,7 +302,7 @@ def _agreeing(lines: list[tuple[float, float, float]]) -> list[tuple[float, floa
         raise CalibrationError(
             "emission axis",
             f"{len(lines)} elastic lines are too few",
-            "give an axis calibrated with another scan",
+            REMEDY,
         )
     return lines
 
@@ -259,15 +316,32 @@ def _agrees(axis: EmissionAxis, line: tuple[float, float, float]) -> bool:
 
 
 def _below_edge(order: Indices, intensity: Array) -> Indices:
-    """Return the spectra below the edge in order of energy: before the emission has a tenth of its rise.
+    """Return the spectra below the edge in order of energy: before the emission has risen by `RISE`.
 
-    A scan that begins on the edge has fewer than three; then all spectra are returned.
+    Emission is what stands above the median of a spectrum: a pedestal, such as the one clipping leaves, does
+    not count. Where it does not rise there is no edge, and all spectra are on one side of it.
     """
-    total = np.array([np.nan_to_num(row).sum() for row in intensity])[order]
+    total = np.array([np.nansum(row - np.nanmedian(row)) for row in intensity])[order]
     top = int(np.argmax(total))
-    low = total[: top + 1] < total[: top + 1].min() + 0.1 * np.ptp(total[: top + 1])
-    count = int(np.flatnonzero(low)[-1]) + 1 if low.any() else 0
-    return np.asarray(order[:count] if count >= 3 else order)
+    lowest = float(total[: top + 1].min())
+    if total[top] < EDGE * lowest:
+        return order
+    low = total[: top + 1] < lowest + RISE * (total[top] - lowest)
+    count = int(np.flatnonzero(low)[-1]) + 1
+    if count < BELOW:
+        raise CalibrationError(
+            "emission axis",
+            f"only {count} spectra lie below the edge, where the elastic line is alone; {BELOW} are needed",
+            REMEDY,
+        )
+    return np.asarray(order[:count])
+
+
+def _chi2(axis: EmissionAxis, known: float = 0.0) -> float:
+    """Return chi² of the lines, of which no position is better known than `known` (px)."""
+    position, energy = np.array(axis.pixels), np.array(axis.energies)
+    miss = (axis.energy(position) - energy) / axis.dispersion(position)
+    return float((miss**2 / (np.array(axis.pixel_errors) ** 2 + known**2)).sum())
 
 
 def _fit_axis(lines: list[tuple[float, float, float]], offset: float) -> EmissionAxis:

@@ -48,7 +48,11 @@ class Shift(Calibration):
     position: float
 
 
-def calibrate(scan: xr.Dataset, reference: float = 531.0) -> Shift:
+LARGEST = 5.0
+"""Monochromators are off by less than this (eV)."""
+
+
+def calibrate(scan: xr.Dataset, reference: float = 531.0, largest: float = LARGEST) -> Shift:
     """Measure the shift with the absorption of a reference.
 
     Parameters
@@ -57,11 +61,14 @@ def calibrate(scan: xr.Dataset, reference: float = 531.0) -> Shift:
         Kind ``xas.scans``: mu (energy), with mu_errors where they are known.
     reference
         True energy of the first main peak, eV.
+    largest
+        A peak farther from the reference than this (eV) is another one.
 
     Raises
     ------
     CalibrationError
-        The scan has no peak, stops within it, or its peak cannot be fitted.
+        The scan has no peak, stops within it, its first main peak is farther than `largest` from the
+        reference, or cannot be fitted.
     """
     if scan["mu"].dims != ("energy",):
         raise CalibrationError("mu", f"has dims {scan['mu'].dims}", "give one scan of the reference")
@@ -69,6 +76,13 @@ def calibrate(scan: xr.Dataset, reference: float = 531.0) -> Shift:
     mu = scan["mu"].values.astype(float)
     errors = scan["mu_errors"].values if "mu_errors" in scan else None
     top, fwhm = _first_peak(energy, mu)
+    off = reference - energy[top]
+    if abs(off) > largest:
+        raise CalibrationError(
+            "reference scan",
+            f"has its first main peak at {energy[top]:.2f} eV, {abs(off):.1f} eV from {reference:g} eV",
+            f"is it a scan of this reference and edge? A shift beyond {largest:g} eV needs largest=",
+        )
     fits = [_maximum(energy, mu, errors, energy[top], half * fwhm) for half in WIDTHS]
     positions = np.array([position for position, _ in fits])
     counting = float(np.median([error for _, error in fits]))

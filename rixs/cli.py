@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from beamline.console import Outcome
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def rixs(
@@ -19,17 +24,30 @@ def rixs(
     ] = None,
     curvature: Annotated[Path | None, typer.Option(help="Saved curvature; else from the images.")] = None,
     gain: Annotated[Path | None, typer.Option(help="Saved gain; else from the images.")] = None,
-) -> Path:
+) -> Outcome:
     """Make a map of excitation and emission energy from scans of one sample."""
+    import xarray as xr
+
     import beamline
+    from beamline.errors import SchemaError
     from rixs.chain import reduce
     from rixs.measurement import load_calibrations
 
     files = {"emission": emission, "excitation": excitation, "curvature": curvature, "gain": gain}
     records = load_calibrations(files)
     scan = beamline.read(scans[0] if len(scans) == 1 else list(scans))
-    beamline.save(reduce(scan, **records), output)  # type: ignore[arg-type]  # load_calibrations checked them
-    return output
+    kind = scan.attrs.get("kind")
+    if not isinstance(scan, xr.Dataset) or kind not in ("images", "rixs.spectra"):
+        raise SchemaError(
+            str(scans[0]),
+            f"is no mRIXS scan: it holds {kind or 'several Datasets'}",
+            "give the table (-AI.txt) or the folder of a scan with its images",
+        )
+    rmap = reduce(scan, **records)  # type: ignore[arg-type]  # load_calibrations checked them
+    beamline.save(rmap, output)
+    document = _summary(rmap)
+    text = "\n".join(f"{name.replace('_', ' ')}: {_text(value)}" for name, value in document.items())
+    return Outcome({"result": str(output), **document}, f"{text}\nmap: {output}")
 
 
 def window(
@@ -39,7 +57,7 @@ def window(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Cut (.nc); printed as a table where not given.")
     ] = None,
-) -> Path | None:
+) -> Outcome:
     """Integrate a map over a window of excitation energies, against the emission energy."""
     import beamline
     from beamline.errors import SchemaError
@@ -51,14 +69,84 @@ def window(
             str(result), "is not a map", "name the map in a tree of results as FILE::/rixs/name/map"
         )
     cut = integrate(rmap, lo, hi)  # type: ignore[arg-type]  # the kind was checked
+    document = _numbers(cut)
     if output is not None:
         beamline.save(cut, output)
-        return output
-    units = cut["intensity"].attrs["units"]
-    typer.echo(f"# emission_energy (eV)\tintensity ({units})\tstandard deviation")
-    errors = cut["intensity_errors"].values
-    for energy, value, error in zip(
-        cut["emission_energy"].values, cut["intensity"].values, errors, strict=True
-    ):
-        typer.echo(f"{energy:.4f}\t{value:.6g}\t{error:.3g}")
-    return None
+        return Outcome({"result": str(output), **document}, f"area: {_text(document['area'])}\ncut: {output}")
+    lines = [f"# emission_energy (eV)\tintensity ({document['units']})\tstandard deviation"]
+    columns = (cut["emission_energy"].values, cut["intensity"].values, cut["intensity_errors"].values)
+    for energy, value, error in zip(*columns, strict=True):
+        lines.append(f"{energy:.4f}\t{value:.6g}\t{error:.3g}")
+    return Outcome(document, "\n".join(lines))
+
+
+def _summary(rmap: xr.Dataset) -> dict[str, Any]:
+    """Return what the map was made with, and which of its points need a look."""
+    import json
+
+    import numpy as np
+
+    from calibration.records import restore
+
+    records: dict[str, Any] = {
+        name: restore(record) for name, record in json.loads(rmap.attrs["calibrations"]).items()
+    }
+    axis = records["emission"]
+    found: dict[str, Any] = {
+        "points": rmap.sizes["excitation_energy"],
+        "points_flagged": int(np.count_nonzero(rmap["i0_mask"].values)),
+        "points_without_flux": rmap.attrs["points_without_flux"] or "none",
+        "dispersion": {
+            "value": axis.coefficients[1],
+            "error": float(np.sqrt(axis.covariance[1][1])),
+            "units": "eV/px",
+        },
+        "elastic_lines": len(axis.energies),
+        "emission_axis_chi2": axis.chi2_reduced,
+    }
+    if "gain" in records:
+        gain = records["gain"]
+        found["gain"] = {"value": gain.gain, "error": gain.gain_errors, "units": "ADU per photon"}
+    if "curvature" in records:
+        curvature = records["curvature"]
+        found["curvature"] = {
+            "value": float(np.ptp(curvature.shift())),
+            "error": float(curvature.shift_errors().max()),
+            "units": "px over the slit",
+        }
+    return found
+
+
+def _numbers(cut: xr.Dataset) -> dict[str, Any]:
+    """Return the arrays of a cut, with null where nothing was measured, and the area under it."""
+    import numpy as np
+
+    energy, intensity, errors = (
+        cut[name].values for name in ("emission_energy", "intensity", "intensity_errors")
+    )
+    width = np.gradient(energy)
+    seen = np.isfinite(intensity)
+    units = str(cut["intensity"].attrs["units"])
+
+    def listed(values: Any) -> list[float | None]:
+        return [float(value) if np.isfinite(value) else None for value in values]
+
+    return {
+        "window": {"from": cut.attrs["window_from"], "to": cut.attrs["window_to"], "units": "eV"},
+        "area": {
+            "value": float((width * intensity)[seen].sum()),
+            "error": float(np.sqrt(((width * errors)[seen] ** 2).sum())),
+            "units": f"{units}*eV",
+        },
+        "units": units,
+        "emission_energy": listed(energy),
+        "intensity": listed(intensity),
+        "intensity_errors": listed(errors),
+        "flagged": bool(cut["i0_mask"].values) if "i0_mask" in cut.coords else None,
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['value']:.6g} ± {value['error']:.2g} {value['units']}"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

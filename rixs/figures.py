@@ -68,7 +68,7 @@ def map_and_window(rmap: xr.Dataset, lo: float, hi: float) -> Figure:
         for edge in (lo, hi):
             left.axhline(edge, color="white", lw=0.8, dashes=(4, 2))
         _draw_cut(right, result, _emission_range(rmap))
-        right.set_title(f"excitation {lo:g}–{hi:g} eV", loc="right")
+        right.set_title(_window_title(lo, hi), loc="right")
         # The label of the colour bar and that of the cut stand back to back.
         figure.set_layout_engine("constrained", wspace=0.06)
         plotting.panel_label(left, "a")
@@ -89,6 +89,8 @@ def cut(ds: xr.Dataset) -> Figure:
     with plotting.style():
         figure, axes = plotting.new_figure()
         _draw_cut(axes, ds, (max(energy[0], first - BELOW), min(energy[-1], last + ABOVE)))
+        if {"window_from", "window_to"} <= set(ds.attrs):
+            axes.set_title(_window_title(first, last), loc="right")
     return figure
 
 
@@ -134,6 +136,10 @@ def _draw_cut(axes: Axes, ds: xr.Dataset, shown: tuple[float, float]) -> None:
     axes.set_xlabel("emission energy (eV)")
     axes.set_ylabel(_intensity_label(ds["intensity"]))
     axes.legend(loc="upper left")
+
+
+def _window_title(lo: float, hi: float) -> str:
+    return f"excitation {lo:g}–{hi:g} eV"
 
 
 def _emission_range(rmap: xr.Dataset) -> tuple[float, float]:

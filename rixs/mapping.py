@@ -13,6 +13,7 @@ import numpy as np
 
 from beamline import provenance
 from beamline.errors import SchemaError
+from beamline.model import MASK
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from calibration.excitation import Shift
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Indices = np.ndarray[Any, np.dtype[np.intp]]
 
 SAME_POINT = 0.03
 """Excitation energies (eV) closer than this are one point; read-backs of repeats differ by 0.015."""
@@ -46,7 +48,11 @@ def make_map(spectra: xr.Dataset, emission: EmissionAxis, excitation: Shift | No
         ``intensity`` (excitation_energy, emission_energy), ascending, per eV. Repeats of a point are averaged
         with their I0 as weights, which is the sum of their photons over the sum of their flux; ``repeats``
         says how many there were. ``emission_energy_errors`` are those of the axis, common to all points.
-        Points without flux are left out and named in ``points_without_flux``.
+        Points without flux are left out and named in ``points_without_flux``. What else is known of the
+        frames (time, exposure, channels with their errors) is known of the points: of repeats, ``exposure``
+        is the time from the first start to the last end, ``time`` its middle, numbers are averaged, flags
+        are all that are set, texts are listed. ``excitation_energy_errors`` is the error of the correction,
+        where there is one; it is common to all points.
 
     Raises
     ------
@@ -101,19 +107,60 @@ def make_map(spectra: xr.Dataset, emission: EmissionAxis, excitation: Shift | No
             np.sqrt(((s[:, None] * errors[g]) ** 2).sum(axis=0)) for g, s in zip(groups, share, strict=True)
         ]
         rmap["intensity_errors"] = (dims, np.array(total)[:, columns])
-    if "i0_mask" in spectra.coords:
-        mask = spectra["i0_mask"].values
-        flagged = np.array([np.bitwise_or.reduce(mask[g]) for g in groups])
-        rmap = rmap.assign_coords(i0_mask=("excitation_energy", flagged, spectra["i0_mask"].attrs))
+    rmap = rmap.assign_coords(_of_points(spectra, groups, set(rmap.variables)))
     rmap.attrs["points_without_flux"] = ", ".join(f"{e:.3f} eV" for e in stated[~seen])
     if excitation is not None:
         rmap.attrs["excitation_shift"] = f"{excitation.value:+.4f} +- {excitation.error:.4f} eV"
+        if excitation.error > 0:
+            error = np.full(points.size, excitation.error)
+            label = {
+                "units": "eV",
+                "long_name": "standard deviation of the excitation axis, common to all points",
+            }
+            rmap = rmap.assign_coords(excitation_energy_errors=("excitation_energy", error, label))
     return rmap
 
 
-def _points(
-    energy: Array, seen: np.ndarray[Any, np.dtype[np.bool_]]
-) -> list[np.ndarray[Any, np.dtype[np.intp]]]:
+def _of_points(spectra: xr.Dataset, groups: list[Indices], known: set[Any]) -> dict[Any, Any]:
+    """Return what is known of the frames for the points made of them, but for what is `known` already."""
+    found: dict[Any, Any] = {}
+    for name, coord in spectra.coords.items():
+        if coord.dims != ("frame",) or name in known or name == "frame":
+            continue
+        parts = [coord.values[group] for group in groups]
+        values: Any
+        if str(name).endswith(MASK) or coord.dtype.kind == "b":
+            values = np.array([np.bitwise_or.reduce(part) for part in parts])
+        elif coord.dtype.kind == "M":
+            values = np.array([part.min() + (part.max() - part.min()) // 2 for part in parts])
+        elif coord.dtype.kind in "iuf":
+            # Errors of repeats share their clock and resolution: their mean holds however they correlate.
+            values = np.array([part.mean() for part in parts])
+        else:
+            values = [", ".join(dict.fromkeys(map(str, part))) for part in parts]
+        found[name] = ("excitation_energy", values, coord.attrs)
+    if {"time", "exposure"} <= set(found):
+        found.update(_span(spectra, groups))
+    return found
+
+
+def _span(spectra: xr.Dataset, groups: list[Indices]) -> dict[str, Any]:
+    """Return time and exposure of points: the middle of all their repeats, and how long those took."""
+    half = np.round(spectra["exposure"].values * 5e8).astype("timedelta64[ns]")
+    middle = spectra["time"].values
+    begin = np.array([(middle - half)[group].min() for group in groups])
+    end = np.array([(middle + half)[group].max() for group in groups])
+    return {
+        "time": ("excitation_energy", begin + (end - begin) // 2, spectra["time"].attrs),
+        "exposure": (
+            "excitation_energy",
+            (end - begin) / np.timedelta64(1, "s"),
+            {"units": "s", "long_name": "from the first start to the last end of an exposure"},
+        ),
+    }
+
+
+def _points(energy: Array, seen: np.ndarray[Any, np.dtype[np.bool_]]) -> list[Indices]:
     """Return the frames of every point, in order of energy."""
     order = np.flatnonzero(seen)[np.argsort(energy[seen], kind="stable")]
     groups: list[list[int]] = []

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
 from beamline.config import InputFile, MeasurementConfig, find_files
+from beamline.errors import JoinError
 from beamline.readers.registry import concatenate
 from beamline.recipe import Recipe, Step
 
@@ -26,6 +27,9 @@ window = [530.6, 531.8]               # excitation energies integrated, eV
 # excitation = "excitation.json"      # correction of the excitation energies (TiO2)
 # curvature = "curvature.json"        # by default from the scan's own images
 # gain = "gain.json"                  # by default from the scan's own images
+# channels = ["cycler"]               # what these were at each point; needs the two lines below
+# stamp = "start"                     # moment of the exposure the scan's times stand for
+# exposure = 300                      # of a point, s
 """
 
 
@@ -50,11 +54,25 @@ class RixsMeasurement(MeasurementConfig):
         default=None, description="Saved gain of the detector; by default from the scan's own images."
     )
 
+    stamp: Literal["start", "middle", "end"] | None = Field(
+        default=None,
+        description="Moment of the exposure the scan's times stand for; its files do not say, and channels "
+        "need it.",
+    )
+    exposure: float | None = Field(
+        default=None, gt=0, description="Exposure of a point, s; its files do not say, and channels need it."
+    )
+
     @model_validator(mode="after")
     def _ordered(self) -> RixsMeasurement:
         if self.window is not None and not self.window[0] < self.window[1]:
             raise ValueError("window must give the lower energy first")
         return self
+
+    def options(self) -> dict[str, Any]:
+        """Return what is stated of the options of `beamline.read`: not every format has every option."""
+        names = ("stamp", "exposure")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def calibrations(self) -> dict[str, Calibration]:
         """Return the saved calibrations that were named.
@@ -111,13 +129,32 @@ def recipe(name: str, measurement: RixsMeasurement, folder: Path) -> Recipe:
     from rixs.chain import reduce
 
     files = tuple(find_files(measurement.files, folder))
+    channels = (Step(require_time, {"key": name.replace("/", ".")}),) if measurement.channels else ()
     steps = (
+        *channels,
         Step(reduce, measurement.calibrations()),
         Step(with_window, {"limits": measurement.window}),
     )
     if len(files) == 1:
-        return Recipe(name=name, files=files, each=steps)
-    return Recipe(name=name, files=files, gather=concatenate, then=steps)
+        return Recipe(name=name, files=files, read=measurement.options(), each=steps)
+    return Recipe(name=name, files=files, read=measurement.options(), gather=concatenate, then=steps)
+
+
+def require_time(scan: xr.Dataset, key: str) -> xr.Dataset:
+    """Return the scan if channels can be joined to its points; `key` is that of its measurement.
+
+    Raises
+    ------
+    JoinError
+        When its points were exposed is not known.
+    """
+    if not {"time", "exposure"} <= set(scan.coords):
+        raise JoinError(
+            f"{key}.channels",
+            f"cannot be joined: the files of {key} do not say when its points were exposed",
+            f"give {key}.stamp and {key}.exposure",
+        )
+    return scan
 
 
 def with_window(rmap: xr.Dataset, limits: tuple[float, float] | None) -> xr.DataTree:

@@ -16,8 +16,9 @@ What the files do not say outright, established on scans of March to July 2024:
   one.
 * Rows carry the time of day and no date. The date is that of the day folder (``240705``) in ``Data File
   Path``; midnight is where the clock falls back by more than half a day.
-* No file states the exposure, nor whether a time stamp is the start or the end of it: the attribute
-  ``point_interval`` is the usual time from point to point, an upper bound of the exposure.
+* No file states the exposure, nor whether a row's time is the start or the end of it. That time is therefore
+  a ``timestamp``; mid-exposure (``time``) is known only where options state both. The attribute
+  ``point_interval`` is the usual time between stamps, which is somewhat more than the exposure.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from beamline.errors import ConfigError, DataFileError
-from beamline.readers import tiff
+from beamline.readers import stamps, tiff
+from beamline.readers.images import MOMENTS
 from beamline.readers.registry import Format
-from beamline.readers.stamps import zone_of
 from beamline.readers.text import parse_number
 
 if TYPE_CHECKING:
@@ -80,7 +81,32 @@ class Scan:
         return next((line.split(":", 1)[1].strip() for line in self.header if line.startswith(f"{key}:")), "")
 
 
-def read_images(path: Path, *, timezone: str = "America/Los_Angeles", date: str | None = None) -> xr.Dataset:
+@dataclass(frozen=True)
+class _Clock:
+    """What the reader was told about the clock, as `read_images` has it."""
+
+    timezone: str
+    date: str | None
+    stamp: str | None
+    exposure: float | None
+
+    def __post_init__(self) -> None:
+        if self.stamp is not None and self.stamp not in MOMENTS:
+            raise ConfigError(
+                f"stamp={self.stamp!r}", "is not a moment of an exposure", f"one of {', '.join(MOMENTS)}"
+            )
+        if self.exposure is not None and not 0 < self.exposure < np.inf:
+            raise ConfigError(f"exposure={self.exposure!r}", "is not a time in s", "give a number above 0")
+
+
+def read_images(
+    path: Path,
+    *,
+    timezone: str = "America/Los_Angeles",
+    date: str | None = None,
+    stamp: str | None = None,
+    exposure: float | None = None,
+) -> xr.Dataset:
     """Read the images of a scan: counts (frame, y, x), uint16, with the table's channels as coordinates.
 
     Parameters
@@ -91,6 +117,10 @@ def read_images(path: Path, *, timezone: str = "America/Los_Angeles", date: str 
         Time zone of the beamline's clock.
     date
         Day the scan began (YYYY-MM-DD), where the header's day folder is wrong or missing.
+    stamp
+        What the time of a row stands for: "start", "middle" or "end" of the exposure.
+    exposure
+        Exposure of a point, s. With it and `stamp` there is ``time`` (mid-exposure), not ``timestamp``.
     """
     import xarray as xr
 
@@ -103,7 +133,7 @@ def read_images(path: Path, *, timezone: str = "America/Los_Angeles", date: str 
     _check_sums(scan, path, rows, counts.sum(axis=(1, 2), dtype=np.int64))
     ds = xr.Dataset(
         {"counts": (("frame", "y", "x"), counts, {"units": "ADU"})},
-        coords=_coords(scan, path, rows, timezone, date),
+        coords=_coords(scan, path, rows, _Clock(timezone, date, stamp, exposure)),
         attrs=_attrs(scan, path, rows, missing, IMAGE),
     )
     # An ADC that reads full scale has been lowered by the background before it was saved.
@@ -114,7 +144,14 @@ def read_images(path: Path, *, timezone: str = "America/Los_Angeles", date: str 
     return ds.assign_coords(saturation_level=("frame", full_scale, label))
 
 
-def read_spectra(path: Path, *, timezone: str = "America/Los_Angeles", date: str | None = None) -> xr.Dataset:
+def read_spectra(
+    path: Path,
+    *,
+    timezone: str = "America/Los_Angeles",
+    date: str | None = None,
+    stamp: str | None = None,
+    exposure: float | None = None,
+) -> xr.Dataset:
     """Read the column sums the beamline saved: intensity (frame, pixel) in ADU, without errors.
 
     Parameters are those of `read_images`. The images a scan was saved without are gone: spikes and curvature
@@ -135,7 +172,10 @@ def read_spectra(path: Path, *, timezone: str = "America/Los_Angeles", date: str
             "intensity": (("frame", "pixel"), intensity, {"units": "ADU"}),
             "live_rows": (("frame", "pixel"), live_rows),
         },
-        coords={"pixel": np.arange(intensity.shape[1]), **_coords(scan, path, rows, timezone, date)},
+        coords={
+            "pixel": np.arange(intensity.shape[1]),
+            **_coords(scan, path, rows, _Clock(timezone, date, stamp, exposure)),
+        },
         attrs=_attrs(scan, path, rows, missing, SPECTRUM),
     )
 
@@ -255,7 +295,7 @@ def _check_sums(scan: Scan, path: Path, rows: list[int], sums: np.ndarray[Any, A
         )
 
 
-def _coords(scan: Scan, path: Path, rows: list[int], timezone: str, date: str | None) -> dict[str, Any]:
+def _coords(scan: Scan, path: Path, rows: list[int], options: _Clock) -> dict[str, Any]:
     coords: dict[str, Any] = {"excitation_energy": ("frame", scan.numbers(ENERGY)[rows])}
     for column, (name, units, long_name) in CHANNELS.items():
         if column in scan.columns:
@@ -263,16 +303,24 @@ def _coords(scan: Scan, path: Path, rows: list[int], timezone: str, date: str | 
     coords["file"] = ("frame", [scan.column("Filename")[i] for i in rows])
     clock = scan.column("Time")
     coords["local_time"] = ("frame", [clock[i] for i in rows])
-    day, source = _day(scan, path, date)
-    if day is not None:
-        utc = _utc(_elapsed(clock), day, clock[0], timezone)
-        attrs = {
-            "long_name": "time stamp of the point",
-            "refers_to": "start or end of the exposure: the files do not say",
-            "date_from": source,
-            "timezone": timezone,
-        }
-        coords["time"] = ("frame", utc[rows], attrs)
+    if options.exposure is not None:
+        seconds = np.full(len(rows), float(options.exposure))
+        coords["exposure"] = ("frame", seconds, {"units": "s", "long_name": "exposure, as stated"})
+    day, source = _day(scan, path, options.date)
+    if day is None:
+        if options.stamp is not None:
+            raise DataFileError(path, "does not say on which day it was measured", 'give date="YYYY-MM-DD"')
+        return coords
+    utc, notes = _utc(_elapsed(clock), day, clock[0], options.timezone, path)
+    utc = utc[rows]
+    attrs = {"date_from": source, "timezone": options.timezone, **notes}
+    if options.stamp is None or options.exposure is None:
+        label = "time stamp of the point (UTC), moment of the exposure not stated"
+        coords["timestamp"] = ("frame", utc, {"long_name": label, **attrs})
+        return coords
+    to_middle = round(MOMENTS[options.stamp] * options.exposure * 1e9)
+    attrs["stamp"] = f"{options.stamp} of the exposure, as stated"
+    coords["time"] = ("frame", utc + np.timedelta64(to_middle, "ns"), attrs)
     return coords
 
 
@@ -321,14 +369,12 @@ def _day(scan: Scan, path: Path, date: str | None) -> tuple[dt.date | None, str]
 
 
 def _utc(
-    elapsed: np.ndarray[Any, Any], day: dt.date, first: str, timezone: str
-) -> np.ndarray[Any, np.dtype[np.datetime64]]:
-    zone = zone_of(timezone)
-    start = dt.datetime.combine(day, dt.time.fromisoformat(first))
-    stamps = [(start + dt.timedelta(seconds=float(s))).replace(tzinfo=zone) for s in elapsed]
-    return np.array([np.datetime64(round(stamp.timestamp()), "s") for stamp in stamps]).astype(
-        "datetime64[ns]"
-    )
+    elapsed: np.ndarray[Any, Any], day: dt.date, first: str, timezone: str, path: Path
+) -> tuple[np.ndarray[Any, np.dtype[np.datetime64]], dict[str, str]]:
+    """Return the stamps in UTC; `elapsed` is what the wall clock showed after its first reading."""
+    start = np.datetime64(dt.datetime.combine(day, dt.time.fromisoformat(first)), "ns")
+    times, notes = stamps.to_utc(stamps.after(start, elapsed), timezone, str(path))
+    return times, stamps.report(str(path), notes)
 
 
 def _is_table(head: bytes, path: Path) -> bool:

@@ -93,6 +93,59 @@ def test_a_line_that_resonant_emission_draws_away_is_given_up() -> None:
     assert axis.dispersion(110.0) == pytest.approx(0.1, rel=0.02)
 
 
+EDGE = 530.0
+PULLED = np.arange(526.0, 533.0, 0.2)
+"""Excitation energies over an edge at which resonant emission draws the elastic peak away."""
+
+
+def over_an_edge(seed: int = 0) -> xr.Dataset:
+    """Elastic lines at 0.1 eV/px up to the edge, and at 0.143 eV/px on it, where the emission rises."""
+    walked = PULLED - 526 - 0.3 * np.maximum(PULLED - EDGE, 0)
+    data = spectra(PULLED, 90 + walked / 0.1, seed, fixed=False)
+    absorption = 1 / (1 + np.exp(-(PULLED - EDGE - 0.3) / 0.2))
+    band = 100 * np.exp(-0.5 * ((PIXEL - 40) / 10) ** 2)
+    emission_counts = np.random.default_rng(seed + 1000).poisson(absorption[:, None] * band)
+    data["intensity"] = data["intensity"] + emission_counts * 5.0
+    return data
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lines_drawn_away_on_the_edge_do_not_bend_the_axis(seed: int) -> None:
+    axis = emission.calibrate(over_an_edge(seed))
+    assert max(axis.energies) < EDGE + 0.5
+    off = axis.energy(np.array([90.0, 130.0])) - [526.0, 530.0]
+    assert (np.abs(off) < 3 * axis.energy_errors(np.array([90.0, 130.0])) + 0.005).all()
+
+
+@pytest.mark.parametrize("first", [EDGE, EDGE + 0.2, EDGE + 0.4])
+def test_a_scan_that_begins_on_its_edge_has_no_axis_of_its_own(first: float) -> None:
+    data = over_an_edge()
+    with pytest.raises(CalibrationError, match="give emission="):
+        emission.calibrate(data.isel(frame=data.excitation_energy >= first - 0.01))
+
+
+@pytest.mark.parametrize("dead", [0, 20])
+def test_a_frame_without_flux_is_left_out(dead: int) -> None:
+    data = over_an_edge()
+    data["intensity"][dead] = np.nan
+    axis = emission.calibrate(data)
+    assert axis.dispersion(110.0) == pytest.approx(0.1, rel=0.02)
+    assert max(axis.energies) < EDGE + 0.5
+
+
+def test_lines_that_fit_no_axis_are_refused() -> None:
+    # Each line is known to 0.05 px, and no more than a third of them lie on one path.
+    position = 90 + (ENERGIES - 526) / 0.1 + 0.6 * (np.arange(13) % 3 - 1)
+    with pytest.raises(CalibrationError, match="give emission="):
+        emission.calibrate(spectra(ENERGIES, position))
+
+
+def test_lines_too_close_for_a_dispersion_are_refused() -> None:
+    energies = np.linspace(527.0, 527.3, 4)
+    with pytest.raises(CalibrationError, match="lie too close"):
+        emission.calibrate(spectra(energies, (energies - 526) / 0.1 + 90, photons=50.0, fixed=False))
+
+
 def test_the_shift_of_the_excitation_goes_into_the_axis() -> None:
     data = spectra(ENERGIES, (ENERGIES - 526) / 0.1 + 90)
     shifted = emission.calibrate(data, Shift(value=0.36, error=0.01, reference=531.0, position=530.64))
@@ -100,7 +153,7 @@ def test_the_shift_of_the_excitation_goes_into_the_axis() -> None:
     assert shifted.excitation_shift == 0.36
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [0, 1, 2])
 def test_two_points_make_no_axis(count: int) -> None:
     with pytest.raises(CalibrationError, match="emission axis"):
         emission.calibrate(spectra(ENERGIES[:count], (ENERGIES[:count] - 526) / 0.1 + 90))

@@ -46,6 +46,17 @@ def test_a_scan_in_coarse_steps_is_refused() -> None:
         refuse(energy, np.exp(-0.5 * ((energy - 531) / 0.4) ** 2))
 
 
+@pytest.mark.parametrize(("offset", "largest"), [(-249.0, 5.0), (5.5, 5.0), (-0.4, 0.2)])
+def test_a_peak_far_from_the_reference_is_refused(offset: float, largest: float) -> None:
+    with pytest.raises(CalibrationError, match="from 531 eV"):
+        excitation.calibrate(simulate.tio2(mono_offset=offset), largest=largest)
+
+
+def test_a_large_shift_can_be_allowed() -> None:
+    shift = excitation.calibrate(simulate.tio2(mono_offset=6.0), largest=8.0)
+    assert shift.value == pytest.approx(6.0, abs=0.02)
+
+
 def test_several_scans_are_refused() -> None:
     scans = xr.Dataset({"mu": (("scan", "energy"), np.ones((2, 3)))}, coords={"energy": [1.0, 2.0, 3.0]})
     with pytest.raises(CalibrationError, match="one scan"):

@@ -31,4 +31,5 @@ def test_a_map_that_does_not_reach_the_window_is_drawn_alone() -> None:
 def test_a_cut_says_what_it_shows(simulated_map: xr.Dataset, tmp_path: Path) -> None:
     figure = figures.cut(rixs.window(simulated_map, 530.6, 531.8))
     assert figure.axes[0].get_ylabel() == "integrated intensity (ADU per 10⁶ I₀ counts)"
+    assert figure.axes[0].get_title(loc="right") == "excitation 530.6–531.8 eV"
     figure.savefig(tmp_path / "cut.png")

@@ -74,3 +74,42 @@ def test_repeats_are_added_up_by_their_flux() -> None:
 def test_the_error_of_the_axis_goes_with_the_map() -> None:
     rmap = make_map(spectra([530.0]), AXIS)
     np.testing.assert_allclose(rmap.emission_energy_errors, AXIS.energy_errors(np.arange(3.0)))
+
+
+def test_the_error_of_the_shift_goes_with_the_map() -> None:
+    rmap = make_map(spectra([530.0, 531.0]), AXIS, SHIFT)
+    np.testing.assert_array_equal(rmap.excitation_energy_errors, [0.01, 0.01])
+    assert rmap.excitation_energy_errors.attrs["units"] == "eV"
+    assert "excitation_energy_errors" not in make_map(spectra([530.0]), AXIS).coords
+
+
+def timed() -> xr.Dataset:
+    """Three spectra, the last two at one energy, five minutes apart and exposed for four."""
+    start = np.datetime64("2024-07-05T00:00", "ns")
+    return spectra([531.0, 530.0, 530.01]).assign_coords(
+        time=("frame", start + np.arange(3) * np.timedelta64(300, "s")),
+        exposure=("frame", [240.0] * 3, {"units": "s"}),
+        voltage=("frame", [4.0, 4.2, 4.4], {"units": "V"}),
+        voltage_errors=("frame", [0.01, 0.02, 0.04], {"units": "V"}),
+        voltage_mask=("frame", [1, 2, 4], {"flag_masks": [1, 2, 4], "flag_meanings": "x y z"}),
+        file=("frame", ["a", "b", "c"]),
+    )
+
+
+def test_points_know_when_they_were_exposed_and_their_channels() -> None:
+    rmap = make_map(timed(), AXIS)
+    assert rmap.time.dims == rmap.voltage.dims == ("excitation_energy",)
+    assert rmap.time.values[1] == np.datetime64("2024-07-05T00:00")
+    assert (rmap.exposure[1], rmap.voltage[1], rmap.voltage_errors[1]) == (240, 4.0, 0.01)
+    assert rmap.voltage.attrs["units"] == "V"
+
+
+def test_repeats_have_one_time_and_mean_channels() -> None:
+    first = make_map(timed(), AXIS).isel(excitation_energy=0)
+    # From 00:03 to 00:12.
+    assert first.time == np.datetime64("2024-07-05T00:07:30")
+    assert first.exposure == 540.0
+    assert first.voltage == pytest.approx(4.3)
+    assert first.voltage_errors == pytest.approx(0.03)
+    assert first.voltage_mask == 6
+    assert first.file == "b, c"

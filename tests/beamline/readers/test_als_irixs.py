@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import beamline
 from beamline.errors import ConfigError, DataFileError
 from beamline.readers.als_irixs import parse
+from beamline.readers.stamps import ClockWarning
 from tests import irixs
 
 
@@ -78,13 +80,13 @@ def test_the_clock_goes_on_past_midnight(tmp_path: Path) -> None:
     scan = beamline.read(irixs.write_scan(tmp_path))
     # 23:50, 23:55, 00:00 of 5 July 2024 in California are UTC − 7 h.
     expected = ["2024-07-06T06:50", "2024-07-06T06:55", "2024-07-06T07:00"]
-    np.testing.assert_array_equal(scan.time, np.array(expected, "datetime64[ns]"))
+    np.testing.assert_array_equal(scan.timestamp, np.array(expected, "datetime64[ns]"))
     assert list(scan.local_time.values) == ["23:50:00", "23:55:00", "00:00:00"]
 
 
 def test_date_and_timezone_can_be_stated(tmp_path: Path) -> None:
     scan = beamline.read(irixs.write_scan(tmp_path), date="2024-01-01", timezone="UTC")
-    assert scan.time.values[0] == np.datetime64("2024-01-01T23:50:00")
+    assert scan.timestamp.values[0] == np.datetime64("2024-01-01T23:50:00")
 
 
 @pytest.mark.parametrize("option", [{"date": "yesterday"}, {"timezone": "Mars/Olympus"}])
@@ -97,8 +99,65 @@ def test_without_a_day_folder_there_is_no_time(tmp_path: Path) -> None:
     path = irixs.write_scan(tmp_path)
     path.write_bytes(path.read_bytes().replace(b"\\240705", b"\\today"))
     scan = beamline.read(path)
-    assert "time" not in scan.coords
+    assert not {"time", "timestamp"} & set(scan.coords)
     assert "local_time" in scan.coords
+
+
+@pytest.mark.parametrize("options", [{}, {"stamp": "start"}, {"exposure": 280.0}])
+def test_a_stamp_of_unknown_moment_is_not_mid_exposure(tmp_path: Path, options: dict[str, Any]) -> None:
+    scan = beamline.read(irixs.write_scan(tmp_path), **options)
+    assert "time" not in scan.coords
+    assert "not stated" in scan.timestamp.attrs["long_name"]
+
+
+@pytest.mark.parametrize(
+    ("stamp", "first"), [("start", "06:52:20"), ("middle", "06:50"), ("end", "06:47:40")]
+)
+def test_with_moment_and_exposure_stated_time_is_mid_exposure(tmp_path: Path, stamp: str, first: str) -> None:
+    scan = beamline.read(irixs.write_scan(tmp_path), stamp=stamp, exposure=280.0)
+    assert scan.time.values[0] == np.datetime64(f"2024-07-06T{first}")
+    np.testing.assert_array_equal(scan.exposure, 280.0)
+    assert scan.exposure.attrs["units"] == "s"
+    assert "timestamp" not in scan.coords
+
+
+@pytest.mark.parametrize("options", [{"stamp": "begin"}, {"exposure": 0.0}, {"exposure": float("nan")}])
+def test_a_moment_or_exposure_that_cannot_be_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises((ConfigError, DataFileError), match=next(iter(options))):
+        beamline.read(irixs.write_scan(tmp_path), **options)
+
+
+def test_a_moment_without_a_day_is_refused(tmp_path: Path) -> None:
+    path = irixs.write_scan(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"\\240705", b"\\today"))
+    with pytest.raises(DataFileError, match="on which day"):
+        beamline.read(path, stamp="start", exposure=280.0)
+
+
+def at(folder: Path, clock: list[str], day: str) -> Path:
+    """Write a scan whose points have these times of day."""
+    stack = irixs.images()
+    table = [{**row, "Time": time} for row, time in zip(irixs.rows(stack), clock, strict=True)]
+    irixs.write_images(folder, table, stack)
+    return irixs.write_table(folder, table, day=day)
+
+
+def test_the_hour_that_summer_time_repeats_is_told_by_the_step_back(tmp_path: Path) -> None:
+    path = at(tmp_path, ["01:50:00", "01:05:00", "02:10:00"], "241103")
+    with pytest.warns(ClockWarning, match="second pass"):
+        scan = beamline.read(path)
+    expected = ["2024-11-03T08:50", "2024-11-03T09:05", "2024-11-03T10:10"]
+    np.testing.assert_array_equal(scan.timestamp, np.array(expected, "datetime64[ns]"))
+
+
+def test_an_hour_that_could_be_either_pass_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataFileError, match="fixed offset"):
+        beamline.read(at(tmp_path, ["01:10:00", "01:15:00", "01:20:00"], "241103"))
+
+
+def test_the_hour_that_summer_time_skips_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataFileError, match="skips"):
+        beamline.read(at(tmp_path, ["01:50:00", "02:10:00", "03:10:00"], "240310"))
 
 
 def test_clipping_and_saturation_are_marked(tmp_path: Path) -> None:
