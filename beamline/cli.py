@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,7 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments.remove("--json")
     printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed) if as_json else contextlib.nullcontext():
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(printed) if as_json else contextlib.nullcontext(),
+        ):
+            warnings.showwarning = console.warn
             value = typer.main.get_command(app)(arguments, prog_name="redoxlight", standalone_mode=False)
     except RedoxlightError as error:
         outcome = Outcome.of_error(error, console.WRONG if isinstance(error, ConfigError) else 1)

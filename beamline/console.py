@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from beamline.errors import RedoxlightError
 
@@ -76,6 +76,18 @@ def tell(outcome: Outcome, as_json: bool) -> int:
     except BrokenPipeError:
         quiet_stdout()
     return outcome.code
+
+
+def warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as a sentence; where in the program it arose is of no use to who reads it."""
+    print(f"redoxlight: {message}", file=sys.stderr)  # noqa: T201 - this is the console
 
 
 def quiet_stdout() -> None:

@@ -6,7 +6,7 @@ its column holds few. With the rate λ of the column (photons per pixel, in this
 its counting error) a pixel is a spike above n + 1/2 photons, where a Poisson variable exceeds n with
 probability 1e-6 or less; its 8 neighbours are masked with it, for the charge that leaked.
 
-Spikes below the limit stay: at low rates those of less than some 2.5 photons, about a fifth of the charge of
+Spikes below the limit stay: at low rates those of less than some 2.5 photons, about 4 % of the charge of
 a plausible cosmic spectrum. A track along one column raises that column's own rate and may stay too.
 """
 

@@ -143,7 +143,9 @@ def chi_r(ds: xr.Dataset) -> Figure:
                 [], [], ls="", marker="o", color="0.3", ms=2.4, mfc="white", mew=0.6, label="data"
             )
             line = Line2D([], [], color="black", lw=1.0, label="fit, in its range")
-            axes.legend(handles=[points, line], loc="upper left", handlelength=1.2, labelspacing=0.25)
+            axes.legend(
+                handles=[points, line], loc="lower left", bbox_to_anchor=(0, 1), ncols=2, handlelength=1.2
+            )
     return figure
 
 
