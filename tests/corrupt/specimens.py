@@ -158,9 +158,10 @@ def _project() -> bytes:
         return f"@{name} = ({','.join(repr(f'{value:.4f}') for value in values)});\n"
 
     text = "# Athena project file -- Demeter version 0.9.26\n"
-    for name in ("abcd", "efgh"):
+    for number, name in enumerate(("abcd", "efgh")):
         text += f"$old_group = '{name}';\n@args = ('label','scan {name}','bkg_z','Ni','fft_edge','K');\n"
-        text += array("x", _ENERGY) + array("y", _MU) + array("i0", _I0) + "[record]\n\n"
+        mu = [value + 0.01 * number for value in _MU]  # a copy would be left out
+        text += array("x", _ENERGY) + array("y", mu) + array("i0", _I0) + "[record]\n\n"
     return text.encode()
 
 
