@@ -16,8 +16,7 @@ What comes back from `open_result` is what was saved, except for this normalisat
   `beamline.nexus.ATTRIBUTES`, which belong to the file.
 
 A complex variable ``x`` is stored as ``x_re`` and ``x_im`` and put together again when opened. Integer images
-are compressed without loss (gzip and shuffle, one frame per chunk), everything else is stored as it is. All
-numbers carry Fletcher-32 checksums: a damaged array is an error when it is read, by whatever program.
+are compressed without loss (gzip and shuffle, one frame per chunk), everything else is stored as it is.
 Writing is atomic (`beamline.atomic`); the file is put together in memory first, because HDF5 does not survive
 a disk that fills up under it.
 """
@@ -42,9 +41,6 @@ from beamline.plain import plain_array, plain_attributes
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
-
-_CHUNK = 1 << 20
-"""Bytes of an array under one checksum."""
 
 COMPLEX = "complex_name"
 """Attribute of ``x_re`` and ``x_im`` that names ``x``."""
@@ -300,26 +296,22 @@ def _groups_above(tree: xr.DataTree) -> dict[str, xr.Dataset]:
 
 
 def _encoding(dims: tuple[Any, ...], values: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Return how an array is written: images compressed, numbers with checksums, so that rot is noticed."""
+    """Return how an array is written.
+
+    Only images are chunked: HDF5 leaves what was in memory in the index of chunks, and the same result would
+    not give the same bytes.
+    """
     kind = values.dtype.kind
-    encoding: dict[str, Any] = {}
     if kind == "f":
-        encoding = {"_FillValue": None}
+        return {"_FillValue": None}
     if kind == "M":
-        encoding = {"units": "nanoseconds since 1970-01-01", "calendar": "proleptic_gregorian"}
+        return {"units": "nanoseconds since 1970-01-01", "calendar": "proleptic_gregorian", "dtype": "int64"}
     if kind == "m":
-        encoding = {"units": "nanoseconds"}
-    if kind in "mM":
-        encoding["dtype"] = "int64"
-    if kind not in "iufmMb" or not values.size or not values.ndim:
-        return encoding
-    if kind in "iu" and dims[-2:] == ("y", "x"):
+        return {"units": "nanoseconds", "dtype": "int64"}
+    if kind in "iu" and dims[-2:] == ("y", "x") and values.size:
         chunks = (1,) * (values.ndim - 2) + values.shape[-2:]
-        encoding |= {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-    else:
-        rows = max(1, _CHUNK // (values.nbytes // values.shape[0]))
-        chunks = (min(rows, values.shape[0]), *values.shape[1:])
-    return encoding | {"chunksizes": chunks, "fletcher32": True}
+        return {"compression": "gzip", "compression_opts": 1, "shuffle": True, "chunksizes": chunks}
+    return {}
 
 
 def _opened(value: Any) -> Any:
