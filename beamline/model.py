@@ -45,6 +45,7 @@ NAMES: dict[str, Name] = {
     # axes
     "two_theta": Name("deg", "scattering angle 2θ"),
     "q": Name("1/angstrom", "scattering vector q"),
+    "azimuth": Name("deg", "azimuth χ"),
     "d": Name("angstrom", "lattice spacing d"),
     "energy": Name("eV", "photon energy"),
     "excitation_energy": Name("eV", "excitation energy"),
@@ -62,6 +63,8 @@ NAMES: dict[str, Name] = {
     "counts": Name(None, "detector signal"),
     "intensity": Name(None, "intensity"),
     "coverage": Name("", "live pixels in the bin"),
+    "rejected": Name("", "part of the live pixels that was rejected"),
+    "correlation": Name("", "correlation of the error with that of the next bin"),
     "live_rows": Name("", "rows summed into the spectrum"),
     # peaks and cells
     "position": Name("deg", "peak position 2θ"),
@@ -159,6 +162,7 @@ KINDS: dict[str, Kind] = {
     "rixs.map": Kind("intensity", (("excitation_energy", "emission_energy"),), coords=("energy_loss",)),
     "rixs.cut": Kind("intensity", (("emission_energy",), ("excitation_energy",), ("energy_loss",))),
     "xrd.patterns": Kind("intensity", (("frame", "two_theta"), ("two_theta",))),
+    "xrd.cakes": Kind("intensity", (("frame", "azimuth", "two_theta"), ("azimuth", "two_theta"))),
     "xrd.peaks": Kind(
         "position", (("frame", "reflection"),), coords=("h", "k", "l", "phase"), indices=frozenset("hkl")
     ),

@@ -27,6 +27,7 @@ import inspect
 import itertools
 import json
 import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -119,7 +120,7 @@ def record(result: R, name: str, arguments: Mapping[str, Any]) -> R:
                 entry.setdefault("forms", {})[key] = form
             steps.extend(s for ds in datasets for s in history(ds))
         elif _is_array(value):
-            entry.setdefault("inputs", {})[key] = [_array_id(value)]
+            entry.setdefault("inputs", {})[key] = [array_id(value)]
         else:
             entry["parameters"][key] = plain(value)
     if isinstance(result, xr.Dataset):
@@ -169,7 +170,7 @@ def result_id(ds: xr.Dataset) -> str:
         return str(steps[-1]["id"])
     digest = hashlib.sha256()
     for key in sorted(ds.variables, key=str):
-        digest.update(f"{key}:{_array_id(ds.variables[key].values)}".encode())
+        digest.update(f"{key}:{array_id(ds.variables[key].values)}".encode())
     return f"values:{digest.hexdigest()[:16]}"
 
 
@@ -329,14 +330,34 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.ndim > 0
 
 
-def _array_id(array: np.ndarray[Any, Any]) -> str:
-    """Name an array by what it holds: a bare image or mask given by hand has no history."""
+def array_id(array: np.ndarray[Any, Any]) -> str:
+    """Name an array by what it holds: a bare image or mask given by hand has no history.
+
+    An array that holds its own data and cannot be written to is looked through once.
+    """
+    place, settled = id(array), array.flags.owndata and not array.flags.writeable
+    known = _known_ids.get(place) if settled else None
+    if known is not None and known[0]() is array:
+        return known[1]
+    named = _hash_of(array)
+    if settled:
+        _known_ids[place] = weakref.ref(array, lambda _: _known_ids.pop(place, None)), named
+    return named
+
+
+_known_ids: dict[int, tuple[weakref.ref[Any], str]] = {}
+
+
+def _hash_of(array: np.ndarray[Any, Any]) -> str:
     import numpy as np
 
     data = np.ascontiguousarray(array)
-    content = data.tobytes() if data.dtype.kind != "O" else repr(data.tolist()).encode()
-    header = f"{data.dtype.str}{data.shape}".encode()
-    return f"values:{hashlib.sha256(header + content).hexdigest()[:16]}"
+    found = hashlib.sha256(f"{data.dtype.str}{data.shape}".encode())
+    if data.dtype.kind == "O":
+        found.update(repr(data.tolist()).encode())
+    else:
+        found.update(data.reshape(-1).view(np.uint8).data)
+    return f"values:{found.hexdigest()[:16]}"
 
 
 def plain(value: Any) -> Any:
@@ -361,7 +382,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if _is_array(value):
-        return {"array": _array_id(value)}
+        return {"array": array_id(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -109,6 +109,13 @@ def to(array: xr.DataArray, units: str) -> xr.DataArray:
     return converted
 
 
+@lru_cache(maxsize=1024)
+def quotient(units: str, by: str) -> str:
+    """Return `units` divided by the units `by`, as text pint reads."""
+    unit = parse(units) / parse(by)
+    return "" if unit == parse("") else f"{unit:D}"
+
+
 def magnitude(quantity: str | float, units: str) -> float:
     """Return the number of `units` in a text such as ``"95.2s"`` or ``"0.4 keV"``; a bare number passes.
 

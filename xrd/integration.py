@@ -1,26 +1,29 @@
 r"""Azimuthal integration: from detector frames to intensity against 2θ.
 
-A pixel :math:`i` with signal :math:`s_i` and normalisation
-:math:`n_i = Ω_i P_i` (relative solid angle and polarisation) lies in bin :math:`b` with weight
-:math:`c_{ib}`: 1 or 0 without splitting, else the part of the pixel inside the bin. Then
+A pixel :math:`i` with signal :math:`S_i`, dark signal :math:`D_i` and normalisation :math:`n_i = Ω_i P_i
+F_i η_i` (relative solid angle, polarisation, flat field and absorption in the sensor) lies in bin :math:`b`
+with weight :math:`c_{ib}`: 1 or 0 without splitting, else the part of the pixel inside the bin. Then
 
-.. math:: I_b = \frac{\sum_i c_{ib} s_i}{\sum_i c_{ib} n_i}, \qquad
+.. math:: I_b = \frac{\sum_i c_{ib} (S_i - D_i)}{\sum_i c_{ib} n_i}, \qquad
           σ^2(I_b) = \frac{\sum_i c_{ib}^2 σ_i^2}{\left(\sum_i c_{ib} n_i\right)^2}
 
-(J. Kieffer et al., J. Synchrotron Rad. 27 (2020) 558). The weights are those of the solid angle, so that a
+(J. Kieffer et al., J. Synchrotron Rad. 27 (2020) 558). The weights are those of the normalisation, so that a
 pixel that saw less counts for less and the mean is unbiased for Poisson counts.
 
 * Solid angle: :math:`Ω = \cos^3 α`, α the angle of incidence on the flat detector, 1 at its foot.
 * Polarisation: :math:`P = ½ (1 + \cos^2 2θ - p \cos 2χ \sin^2 2θ)`, p = 1 for a horizontal electric field,
   χ from the horizontal axis (R. Kahn et al., J. Appl. Cryst. 15 (1982) 330).
-* Poisson errors: :math:`σ_i^2 = g s_i / m`, with the gain g = 1 for counts, in a frame that is the mean of m
-  exposures. A pixel without a count adds no variance; a bin with the signal of less than one photon has the
-  variance of one, :math:`(g/m)^2 \sum_i c_{ib}^2 / \sum_i c_{ib}`.
-* Azimuthal errors: :math:`σ_i^2 = (s_i - n_i I_b)^2`, the scatter of the pixels of the bin about their mean,
-  times n/(n-1) for the n pixels. It needs no gain, but takes slope and texture within the bin for noise.
+* Sensor: :math:`η = (1 - e^{-μt/\cos α}) / (1 - e^{-μt})` for a layer of absorption μ and thickness t.
+* Poisson errors: :math:`σ_i^2 = g (S_i - D_i) / m + r^2 (1/m + 1/N)`, with the gain g = 1 for counts, the
+  read noise r of one exposure, in a frame that is the mean of m exposures and a dark image that is the mean of
+  N. A pixel without a count adds no variance of counting; a bin with the signal of less than one photon has
+  that of one, :math:`(g/m)^2 \sum_i c_{ib}^2 / \sum_i c_{ib}`.
+* Azimuthal errors: :math:`σ_i^2 = (S_i - D_i - n_i I_b)^2`, the scatter of the pixels of the bin about their
+  mean, times n/(n-1) for the n pixels. It needs no gain, but takes slope and texture within the bin for noise.
 
 Splitting spreads a pixel over several bins, whose errors are then correlated (by half and more where the
-bins are as fine as pixels); the errors are right for each bin, not for sums or fits over them.
+bins are as fine as pixels; ``correlation`` says by how much); the errors are right for each bin, not for
+sums or fits over them. Outliers are kept out by `clip` or `trim` (`xrd.robust`).
 """
 
 from __future__ import annotations
@@ -28,22 +31,21 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from beamline import provenance, units
-from beamline.errors import CalibrationError, ConfigError, DataFileError, SchemaError
+from beamline import provenance
+from beamline.errors import DataFileError
 from calibration.geometry import Geometry
-from xrd.kernel import Kernel, StaticMask, mean
-from xrd.masks import read_mask
-from xrd.parameters import checked
+from xrd import patterns as results
+from xrd.frames import Frames, Image, frames_of
+from xrd.kernel import Kernel, kernel_of
+from xrd.means import Means, means, noise_of
+from xrd.parameters import checked, settled, setup_of
 
 if TYPE_CHECKING:
     from pyFAI.integrator.azimuthal import AzimuthalIntegrator
@@ -51,12 +53,13 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Image = NDArray[Any]
 Splitting = Literal["none", "bbox", "full"]
 ErrorModel = Literal["poisson", "azimuthal"]
+Axis = Literal["two_theta", "q", "d"]
+Range = tuple[float, float]
 
 
-def _plain_arguments(function: Callable[P, R]) -> Callable[P, R]:
+def plain_arguments(function: Callable[P, R]) -> Callable[P, R]:
     """Check the parameters, and record one form of those that can be given in several."""
     signature = inspect.signature(function)
 
@@ -68,36 +71,48 @@ def _plain_arguments(function: Callable[P, R]) -> Callable[P, R]:
     return with_plain_arguments
 
 
-@_plain_arguments
+@plain_arguments
 @provenance.step("xrd.integrate", returns="xrd.patterns", framewise=True)
 def integrate(
     images: xr.Dataset | xr.DataArray | Image,
     geometry: Geometry | AzimuthalIntegrator | str | os.PathLike[str],
     bins: int = 3000,
     splitting: Splitting = "none",
-    mask: Image | str | os.PathLike[str] | None = None,
+    mask: Image | xr.DataArray | str | os.PathLike[str] | None = None,
     polarization: float | Literal[False] | None = 0.99,
     solid_angle: bool = True,
     error_model: ErrorModel = "poisson",
-    two_theta_range: tuple[float, float] | None = None,
+    two_theta_range: Range | None = None,
     gain: float | None = None,
     saturation: float | None = None,
     mask_orientation: int | None = None,
+    axis: Axis = "two_theta",
+    q_range: Range | None = None,
+    d_range: Range | None = None,
+    azimuth_range: Range | None = None,
+    dark: xr.Dataset | Image | str | os.PathLike[str] | None = None,
+    flat: xr.Dataset | Image | str | os.PathLike[str] | None = None,
+    read_noise: float | None = None,
+    sensor: float | str | None = None,
+    monitor: str | None = None,
+    clip: float | None = None,
+    trim: float | None = None,
 ) -> xr.Dataset:
     """Integrate detector frames azimuthally.
 
     Parameters
     ----------
     images
-        Dataset of kind ``images``, its ``counts``, or a bare array (y, x) or (frame, y, x), taken as counts.
-        Of frames that are means, ``averaged`` (frame) says of how many exposures.
+        Dataset of kind ``images``, its ``counts``, or a bare array (y, x) or (frame, y, x), taken as
+        counts. Of frames that are means, ``averaged`` (frame) says of how many exposures. Where
+        ``counts_mask`` is not 0, a pixel is not used in that frame.
     geometry
         Where the pixels are: a `Geometry`, a file of one, or pyFAI's integrator.
     bins
-        Number of bins, evenly spaced in 2θ.
+        Number of bins.
     splitting
-        How a pixel is shared between bins: ``"none"`` (by its centre), ``"bbox"`` (evenly over its extent in
-        2θ), ``"full"`` (by its corners).
+        How a pixel is shared between bins: ``"none"`` (by its centre), ``"bbox"`` (evenly over its extent
+        along the axis), ``"full"`` (by its corners).
     mask
         Pixels never to be used: an array (y, x) as the image is stored, nonzero = masked, or a mask file.
     polarization
@@ -107,22 +122,48 @@ def integrate(
         Whether to correct for the solid angle of the pixels.
     error_model
         ``"poisson"``, or ``"azimuthal"`` for data whose gain is not known.
-    two_theta_range
-        First and last edge of the bins in deg; by default those of the pixel centres.
+    two_theta_range, q_range, d_range
+        First and last edge of the bins in deg, 1/angstrom or angstrom, one of them; by default those of the
+        pixel centres.
     gain
         Signal of one photon, in the units of the images. Needed for Poisson errors of ADU; 1 for counts.
     saturation
         Signal from which on a pixel is not used.
     mask_orientation
         Orientation in which a mask file holds the image, as `Geometry` counts it; see `xrd.read_mask`.
+    axis
+        What the bins are even in: ``"two_theta"``, ``"q"`` or ``"d"``. Whichever it is, the dim of the
+        result is ``two_theta`` and rises.
+    azimuth_range
+        First and last azimuth χ in deg of a sector to integrate, from the horizontal x axis to y; -30 to 30
+        and 330 to 390 are the same.
+    dark
+        Image without beam, of the same exposure, subtracted: images, whose mean is taken, an array or a file.
+    flat
+        Sensitivity of the pixels, in the same forms; 0 or NaN: the pixel is not used.
+    read_noise
+        Standard deviation of a pixel without light in one exposure, in the units of the images.
+    sensor
+        μt of the sensor layer at normal incidence, or what it is: ``"CsI 500 um"`` (see
+        `xrd.sensor_absorption`). None: not corrected.
+    monitor
+        Name of the coordinate every frame is divided by (``"i0"``, ``"exposure"``). Its own error is in
+        none of the errors, as it is common to all bins of a frame.
+    clip
+        Reject pixels farther than so many standard deviations from the mean of their bin; 5 is usual.
+    trim
+        Part of the pixels of a bin to leave out at either end; 0.1 is usual.
 
     Returns
     -------
     Dataset of kind ``xrd.patterns``
         ``intensity`` (frame, two_theta): mean signal per pixel at normal incidence, in the units of the
-        images, with ``intensity_errors``; ``coverage`` (frame, two_theta): live pixels in the bin; the
-        coordinates ``two_theta`` (centres, deg), ``q`` (1/angstrom), and those of the frames. A bin without
-        live pixel is NaN with coverage 0; with azimuthal errors so is the intensity of a bin of one pixel.
+        images (over those of the monitor), with ``intensity_errors``; ``coverage`` (frame, two_theta): live
+        pixels in the bin; the coordinates ``two_theta`` (centres, deg), ``q`` (1/angstrom), and those of
+        the frames. With splitting ``correlation`` (two_theta): of the error of the bin with that of the
+        next. With `clip` or `trim` ``rejected`` (frame, two_theta): the part of the live pixels that is not
+        in the mean. A bin without live pixel is NaN with coverage 0; with azimuthal errors so is the
+        intensity of a bin of one pixel.
 
     Raises
     ------
@@ -131,38 +172,20 @@ def integrate(
     ConfigError
         A parameter is not possible: the mask is that of another detector, or leaves no pixel in the range.
     DataFileError
-        A frame has no live pixel in the range.
+        A frame has no live pixel in the range, or its monitor is not above 0.
     SchemaError
-        `images` are no images.
+        `images` are no images, or lack the monitor.
 
     Notes
     -----
     Not used are, frame by frame: pixels that are not finite; negative ones of counts or photons (detectors
     mark gaps and dead pixels so); the largest number of an unsigned integer type (saturated, or marked bad).
     """
-    frames = _frames(images)
-    variance_per_signal = _variance_per_signal(frames, error_model, gain)
-    shape = (frames.counts.shape[1], frames.counts.shape[2])
-    assert isinstance(geometry, Geometry)  # noqa: S101 - _plain_arguments has seen to it
-    geometry.shape_of(shape, frames.name(0))
-    _check_pixels(frames, geometry)
-    static = StaticMask(_mask(mask, shape, geometry, mask_orientation))
-    kernel = _kernel(geometry, shape, bins, splitting, static, polarization, solid_angle, two_theta_range)
-    intensity = np.full((len(frames.counts), bins), np.nan)
-    errors = np.full_like(intensity, np.nan)
-    coverage = np.zeros_like(intensity)
-    for i, counts in enumerate(frames.counts):
-        signal = _live_signal(counts, frames.is_counts, saturation)
-        variance = None if variance_per_signal is None else float(variance_per_signal[i])
-        sums = kernel.sums(signal, variance)
-        if not sums.pixels.any():
-            raise DataFileError(
-                frames.name(i), "has no live pixel in the range", "check the mask and the 2θ range"
-            )
-        intensity[i], errors[i], coverage[i] = mean(sums, variance)
-    return _patterns(frames, geometry, kernel, intensity, errors, coverage).assign_attrs(
-        error_model=error_model
-    )
+    given = dict(locals())
+    frames = frames_of(images)
+    sector = () if azimuth_range is None else azimuth_range
+    kernel, means_of_bins = summed(frames, sector, given)
+    return results.patterns(frames, kernel, means_of_bins, given)
 
 
 @dataclass(eq=False)
@@ -175,191 +198,49 @@ class Integrator:
     geometry: Geometry | AzimuthalIntegrator | str | os.PathLike[str]
     bins: int = 3000
     splitting: Splitting = "none"
-    mask: Image | str | os.PathLike[str] | None = None
+    mask: Image | xr.DataArray | str | os.PathLike[str] | None = None
     polarization: float | Literal[False] | None = 0.99
     solid_angle: bool = True
     error_model: ErrorModel = "poisson"
-    two_theta_range: tuple[float, float] | None = None
+    two_theta_range: Range | None = None
     gain: float | None = None
     saturation: float | None = None
     mask_orientation: int | None = None
+    axis: Axis = "two_theta"
+    q_range: Range | None = None
+    d_range: Range | None = None
+    azimuth_range: Range | None = None
+    dark: xr.Dataset | Image | str | os.PathLike[str] | None = None
+    flat: xr.Dataset | Image | str | os.PathLike[str] | None = None
+    read_noise: float | None = None
+    sensor: float | str | None = None
+    monitor: str | None = None
+    clip: float | None = None
+    trim: float | None = None
 
     def __post_init__(self) -> None:
-        vars(self).update(checked(vars(self)))
+        vars(self).update({name: settled(value) for name, value in checked(vars(self)).items()})
 
     def __call__(self, images: xr.Dataset | xr.DataArray | Image) -> xr.Dataset:
         """Return the patterns of `images`; see `integrate`."""
         return integrate(images, **vars(self))
 
 
-class _Frames(NamedTuple):
-    """The images and what goes with each."""
+def summed(frames: Frames, sectors: tuple[float, ...], parameters: dict[str, Any]) -> tuple[Kernel, Means]:
+    """Return the kernel, and the means of the bins of all sectors, of frames.
 
-    counts: Image
-    units: str
-    coords: dict[str, xr.DataArray]
-    pixel_size: tuple[float, float] | None = None
-
-    @property
-    def is_counts(self) -> bool:
-        """Whether the numbers are events, not converter units."""
-        return units.compatible(self.units, "count") or units.compatible(self.units, "photon")
-
-    def name(self, index: int) -> str:
-        if "file" in self.coords:
-            return f"{np.atleast_1d(self.coords['file'].values)[index]} (frame {index})"
-        return f"frame {index}"
-
-
-def _frames(images: xr.Dataset | xr.DataArray | Image) -> _Frames:
-    if isinstance(images, xr.DataArray):
-        images = images.to_dataset(name="counts")
-    if isinstance(images, xr.Dataset):
-        if "counts" not in images or images["counts"].dims not in (("frame", "y", "x"), ("y", "x")):
-            raise SchemaError("images", "has no variable counts (frame, y, x)", "read it with beamline.read")
-        counts = images["counts"]
-        if "units" not in counts.attrs:
-            raise SchemaError("counts", "has no units", 'set attrs["units"] to "count" or "ADU"')
-        if counts.ndim == 2:  # what is known of the one frame
-            scalars = {k: c.expand_dims("frame") for k, c in counts.coords.items() if c.ndim == 0}
-            counts = counts.expand_dims("frame").assign_coords(scalars)
-        coords = {str(k): c for k, c in counts.coords.items() if c.dims == ("frame",)}
-        height, width = (images.attrs.get(f"{axis}_pixel_size") for axis in "yx")
-        pixel_size = (float(height), float(width)) if height and width else None
-        return _Frames(_series(counts.values), str(counts.attrs["units"]), coords, pixel_size)
-    return _Frames(_series(images), "count", {})
-
-
-def _series(images: Any) -> Image:
-    """Return an array (frame, y, x) of numbers."""
-    if isinstance(images, list | tuple) and any(isinstance(item, xr.Dataset) for item in images):
-        raise SchemaError("images", "is a list of Datasets", "integrate them one by one")
-    try:
-        values = np.asarray(images)
-    except ValueError as error:
-        raise SchemaError("images", f"is no array ({error})", "give numbers (y, x)") from error
-    if values.ndim not in (2, 3) or values.dtype.kind not in "iuf":
-        raise SchemaError(
-            "image", f"is of shape {values.shape} and type {values.dtype}", "give numbers (y, x)"
-        )
-    if not values.size:
-        raise SchemaError(
-            "images", f"holds no pixel (its shape is {values.shape})", "give at least one frame"
-        )
-    return values if values.ndim == 3 else values[np.newaxis]
-
-
-def _check_pixels(frames: _Frames, geometry: Geometry) -> None:
-    """Refuse images whose header states other pixels than the geometry has: another binning or detector."""
-    if frames.pixel_size and not np.allclose(frames.pixel_size, geometry.pixel_size, rtol=0.01):
-        image, own = (
-            " x ".join(f"{size * 1e6:g}" for size in sizes)
-            for sizes in (frames.pixel_size, geometry.pixel_size)
-        )
-        raise CalibrationError(
-            frames.name(0),
-            f"has pixels of {image} um, the geometry is that of {own} um",
-            "use the geometry of this detector and binning",
-        )
-
-
-def _live_signal(counts: Image, is_counts: bool, saturation: float | None) -> NDArray[np.float32]:
-    """Return the signal, NaN where the pixel did not measure."""
-    signal = np.ascontiguousarray(counts, dtype=np.float32)
-    signal = signal.copy() if np.shares_memory(signal, counts) else signal
-    for dead in _dead(counts, is_counts, saturation):
-        np.copyto(signal, np.nan, where=dead)
-    return signal
-
-
-def _dead(counts: Image, is_counts: bool, saturation: float | None) -> Iterator[NDArray[np.bool_]]:
-    if counts.dtype.kind == "f":
-        yield ~np.isfinite(counts)
-    if counts.dtype.kind == "u":
-        yield counts == np.iinfo(counts.dtype).max
-    elif is_counts:
-        yield counts < 0
-    if saturation is not None:
-        yield counts >= saturation
-
-
-_one_set_up = threading.Lock()
-
-
-@functools.lru_cache(maxsize=2)
-def _cached_kernel(*settings: Any) -> Kernel:
-    return Kernel(*settings)
-
-
-def _kernel(*settings: Any) -> Kernel:
-    """Return the kernel for these settings; its set-up takes seconds, so the last two are kept."""
-    with _one_set_up:
-        return _cached_kernel(*settings)
-
-
-def _patterns(
-    frames: _Frames,
-    geometry: Geometry,
-    kernel: Kernel,
-    intensity: NDArray[np.float64],
-    errors: NDArray[np.float64],
-    coverage: NDArray[np.float64],
-) -> xr.Dataset:
-    dims = ("frame", "two_theta")
-    q = 4 * np.pi / geometry.wavelength * np.sin(np.radians(kernel.two_theta) / 2)
-    attrs = {"units": frames.units, "long_name": "mean signal per pixel"}
-    return xr.Dataset(
-        {
-            "intensity": (dims, intensity, attrs),
-            "intensity_errors": (dims, errors),
-            "coverage": (dims, coverage),
-        },
-        coords={"two_theta": kernel.two_theta, "q": ("two_theta", q), **frames.coords},
-        attrs={
-            "wavelength": geometry.wavelength,
-            "wavelength_units": "angstrom",
-            "polarization_corrected": int(kernel.polarization is not None),
-            **({} if kernel.polarization is None else {"polarization_factor": kernel.polarization}),
-            "solid_angle_corrected": int(kernel.solid_angle),
-            "splitting": kernel.splitting,
-            "method": kernel.method,
-        },
-    )
-
-
-def _variance_per_signal(frames: _Frames, error_model: str, gain: float | None) -> NDArray[np.float64] | None:
-    """Return variance / signal of every frame; None where it is to be taken from the scatter."""
-    if error_model == "azimuthal":
-        return None
-    if gain is None and not frames.is_counts:
-        raise CalibrationError(
-            frames.name(0),
-            f"is in {frames.units}: without the gain its Poisson errors are not known",
-            'give gain= (signal per photon), or error_model="azimuthal"',
-        )
-    exposures = np.ones(len(frames.counts))
-    if "averaged" in frames.coords:
-        exposures = frames.coords["averaged"].values.astype(np.float64)
-        if not (exposures >= 1).all():
-            raise SchemaError("averaged", f"is {exposures.min():g}", "it counts exposures, from 1")
-    return (1.0 if gain is None else gain) / exposures
-
-
-def _mask(
-    mask: Any, shape: tuple[int, int], geometry: Geometry, mask_orientation: int | None
-) -> NDArray[np.bool_] | None:
-    if mask is None:
-        return None
-    if isinstance(mask, os.PathLike):
-        orientation = mask_orientation
-        # Dioptas writes the mask as it shows the image, which is how its geometry counts the pixels.
-        if orientation is None and Path(mask).suffix.lower() == ".mask":
-            orientation = geometry.orientation
-        try:
-            return read_mask(mask, shape, orientation or 3)
-        except DataFileError as error:
-            raise ConfigError("mask", f"{error.subject} {error.problem}", error.remedy) from error
-    array = np.asarray(mask)
-    if array.shape != shape:
-        raise ConfigError("mask", f"is of shape {array.shape}, the image of {shape}", "nonzero = masked")
-    return np.asarray(array != 0)
+    Raises
+    ------
+    CalibrationError, ConfigError, DataFileError, SchemaError
+        As `integrate`.
+    """
+    geometry = parameters["geometry"]
+    noise = noise_of(frames, parameters)
+    frames.check(geometry)
+    kernel = kernel_of(setup_of(parameters, frames.counts.shape[1:], sectors))
+    found = means(kernel, frames, noise, parameters)
+    empty = ~(found.coverage > 0).any(axis=1)
+    if empty.any():
+        name = frames.name(int(np.argmax(empty)))
+        raise DataFileError(name, "has no live pixel in the range", "check the mask and the 2θ range")
+    return kernel, found

@@ -7,6 +7,7 @@ image upside down, and writes both its geometry and its mask for the image as sh
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,23 +20,31 @@ from beamline.errors import ConfigError, DataFileError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from calibration.geometry import Geometry
+
 _STEPS = {1: (-1, -1), 2: (-1, 1), 3: (1, 1), 4: (1, -1)}
 
 
 def read_mask(
-    path: str | os.PathLike[str], shape: tuple[int, int] | None, orientation: int = 3
+    path: str | os.PathLike[str],
+    shape: tuple[int, int] | None,
+    orientation: int = 3,
+    geometry: Geometry | None = None,
 ) -> NDArray[np.bool_]:
     """Read a mask.
 
     Parameters
     ----------
     path
-        An image of any format `beamline.read` knows (Dioptas' ``.mask`` is a TIFF), or ``.npy``.
+        An image of any format `beamline.read` knows (Dioptas' ``.mask`` is a TIFF, Fit2D's ``.msk``, EDF),
+        ``.npy``, or the shapes of GSAS-II's ``.immask``.
     shape
         Pixels of the image along (y, x); None where they are not known, and not checked.
     orientation
         Which way round the mask holds the image: 3 as the image is stored, 2 with the rows in reverse (masks
         of Dioptas), 4 with the columns in reverse, 1 with both.
+    geometry
+        Of the detector; the shapes of an ``.immask`` are in mm and in angles.
 
     Returns
     -------
@@ -51,6 +60,8 @@ def read_mask(
     """
     if orientation not in _STEPS:
         raise ConfigError("mask orientation", f"is {orientation!r}", "it is 1, 2, 3 or 4")
+    if Path(path).suffix.lower() == ".immask":
+        return _read_shapes(path, shape, orientation, geometry)
     mask = _read_npy(path) if Path(path).suffix.lower() == ".npy" else _read_image(path)
     if mask.ndim != 2:
         raise DataFileError(path, f"is of shape {mask.shape}", "give one mask (y, x)")
@@ -61,6 +72,17 @@ def read_mask(
         )
     rows, columns = _STEPS[orientation]
     return np.ascontiguousarray(mask[::rows, ::columns] != 0)
+
+
+def _read_shapes(
+    path: str | os.PathLike[str], shape: tuple[int, int] | None, orientation: int, geometry: Geometry | None
+) -> NDArray[np.bool_]:
+    from xrd.immask import read_immask
+
+    shape = shape or (geometry.shape if geometry else None)
+    if geometry is None or shape is None:
+        raise DataFileError(path, "is drawn in mm", "give the geometry and the number of pixels")
+    return read_immask(path, dataclasses.replace(geometry, orientation=orientation), shape)
 
 
 def _read_npy(path: str | os.PathLike[str]) -> NDArray[np.generic]:

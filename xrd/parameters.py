@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
-from beamline.errors import ConfigError
+from beamline import units
+from beamline.errors import ConfigError, SchemaError
 from calibration import geometry as geometries
 from calibration.geometry import Geometry
-from xrd.kernel import SPLITTING
+from xrd import pixels
+from xrd.kernel import SPLITTING, Setup
+from xrd.sources import Source
 
 if TYPE_CHECKING:
     from pyFAI.integrator.azimuthal import AzimuthalIntegrator
+
+HC = 12398.419843320026
+"""Planck's constant times the speed of light in eV angstrom (exact in the SI)."""
 
 MOST_BINS = 1_000_000
 """More bins than these are a slip: no detector has as many pixels along a radius."""
@@ -34,6 +42,114 @@ def checked(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """
     forms = {name: form for name, form in _FORMS.items() if name in parameters}
     return {**parameters, **{name: form(name, parameters[name]) for name, form in forms.items()}}
+
+
+def setup_of(parameters: Mapping[str, Any], shape: tuple[int, ...], sectors: tuple[float, ...]) -> Setup:
+    """Return what a kernel needs to know of parameters of `xrd.integrate`.
+
+    Raises
+    ------
+    ConfigError
+        The parameters contradict each other.
+    """
+    robust = [name for name in ("clip", "trim") if parameters[name] is not None]
+    if len(robust) == 2:
+        raise ConfigError("clip and trim", "are two ways to one end", "give one of them")
+    if robust and parameters["splitting"] != "none":
+        raise ConfigError(
+            robust[0], "needs whole pixels: part of one is no outlier", 'leave splitting at "none"'
+        )
+    geometry = parameters["geometry"]
+    sensor = parameters["sensor"]
+    if isinstance(sensor, str):
+        sensor = sensor_absorption(sensor, geometry.wavelength)
+    return Setup(
+        geometry,
+        (shape[0], shape[1]),
+        parameters["bins"],
+        parameters["axis"],
+        range_along(parameters, geometry.wavelength),
+        sectors,
+        parameters["splitting"],
+        parameters["polarization"],
+        parameters["solid_angle"],
+        sensor,
+        Source(parameters["mask"]),
+        Source(parameters["flat"]),
+        Source(parameters["dark"]),
+        parameters["mask_orientation"],
+    )
+
+
+def range_along(parameters: Mapping[str, Any], wavelength: float) -> tuple[float, float] | None:
+    """Return the range of the parameters along their axis (see `xrd.pixels`), None where none is given.
+
+    Raises
+    ------
+    ConfigError
+        There are two, or it has no end along the axis.
+    """
+    given = [name for name in ("two_theta_range", "q_range", "d_range") if parameters.get(name) is not None]
+    if len(given) > 1:
+        raise ConfigError(" and ".join(given), "are two ranges", "give one of them")
+    if not given:
+        return None
+    low, high = parameters[given[0]]
+    axis = parameters["axis"]
+    if given[0] == f"{axis}_range":
+        return (-high, -low) if axis == "d" else (low, high)
+    longest = 4 * math.pi / wavelength
+    if given[0] == "d_range":
+        low, high = (2 * math.pi / value if value else math.inf for value in (high, low))
+    if given[0] != "two_theta_range":
+        if high > longest:
+            raise ConfigError(given[0], "is beyond 2θ = 180 deg", f"q is at most {longest:.4g} 1/angstrom")
+        low, high = (math.degrees(2 * math.asin(value / longest)) for value in (low, high))
+    if axis == "d" and low == 0:
+        raise ConfigError(given[0], "begins in the beam, at d = infinity", "begin further out")
+    return (
+        pixels.position_of(low, axis, wavelength),
+        pixels.position_of(high, axis, wavelength),
+    )
+
+
+DENSITIES = {"Si": 2.329, "Ge": 5.323, "GaAs": 5.318, "CdTe": 5.85, "CsI": 4.51, "Gd2O2S": 7.34, "Se": 4.28}
+"""Densities of sensors in g/cm³: of the solids, Se amorphous (CRC Handbook of Chemistry and Physics)."""
+
+
+def sensor_absorption(sensor: str, wavelength: float) -> float:
+    """Return μt of a sensor at normal incidence.
+
+    Parameters
+    ----------
+    sensor
+        Formula and thickness, ``"CsI 500 um"``, and a density in g/cm³ where it is not that of the solid
+        (screens of powder: ``"Gd2O2S 100 um 4.0"``).
+    wavelength
+        In angstrom.
+
+    Raises
+    ------
+    ConfigError
+        It is not such a text, or the density is not known.
+    """
+    found = re.fullmatch(r"\s*([A-Z]\w*)\s+([\d.]+\s*[a-zµμ]+)(?:\s+([\d.]+))?\s*", sensor)
+    if found is None:
+        raise ConfigError("sensor", f"is {sensor!r}", 'write formula and thickness: "CsI 500 um"')
+    formula, thickness, density = found.groups()
+    if density is None and formula not in DENSITIES:
+        raise ConfigError(
+            "sensor", f"is of {formula}, whose density is not known", f'add it in g/cm³: "{sensor} 5.0"'
+        )
+    import xraydb
+
+    try:
+        centimetres = units.magnitude(thickness, "cm")
+        grams = float(density or DENSITIES.get(formula, 0.0))
+        per_centimetre = xraydb.material_mu(formula, HC / wavelength, density=grams)
+    except (SchemaError, ValueError, KeyError) as error:
+        raise ConfigError("sensor", f"is {sensor!r} ({error})", 'write "CsI 500 um"') from error
+    return float(per_centimetre * centimetres)
 
 
 def as_geometry(geometry: Geometry | AzimuthalIntegrator | str | os.PathLike[str]) -> Geometry:
@@ -55,6 +171,19 @@ def as_geometry(geometry: Geometry | AzimuthalIntegrator | str | os.PathLike[str
             "geometry", f"is {_what(geometry)}", "give a Geometry, a file of one, or pyFAI's integrator"
         )
     return Geometry.from_pyfai(geometry)
+
+
+def settled(value: Any) -> Any:
+    """Return a parameter that will not change: arrays that cannot be written to, which are hashed once."""
+    if isinstance(value, xr.Dataset):
+        value = value.copy(deep=True)
+        for variable in value.variables.values():
+            variable.values.flags.writeable = False
+        return value
+    if isinstance(value, np.ndarray):
+        value = value.copy()
+        value.flags.writeable = False
+    return value
 
 
 def _geometry(name: str, value: Any) -> Geometry:
@@ -90,16 +219,42 @@ def _yes_or_no(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def _range(name: str, value: Any) -> tuple[float, float] | None:
+def _range(unit: str, highest: float) -> Callable[[str, Any], tuple[float, float] | None]:
+    def pair(name: str, value: Any) -> tuple[float, float] | None:
+        if value is None:
+            return None
+        is_pair = isinstance(value, list | tuple | np.ndarray) and len(value) == 2
+        if not is_pair or not all(map(_is_number, value)):
+            raise ConfigError(name, f"is {_what(value)}", f"it is a pair: first and last edge in {unit}")
+        low, high = value
+        if not 0 <= low < high <= highest:
+            raise ConfigError(name, f"is {low} to {high} {unit}", f"it rises, within 0 to {highest:g}")
+        return float(low), float(high)
+
+    return pair
+
+
+def _sector(name: str, value: Any) -> tuple[float, float] | None:
     if value is None:
         return None
     is_pair = isinstance(value, list | tuple | np.ndarray) and len(value) == 2
-    if not is_pair or not all(map(_is_number, value)):
-        raise ConfigError(name, f"is {_what(value)}", "it is a pair: first and last 2θ in deg")
-    low, high = value
-    if not 0 <= low < high <= 180:
-        raise ConfigError(name, f"is {low} to {high} deg", "it rises, within 0 to 180")
-    return float(low), float(high)
+    if not is_pair or not all(map(_is_number, value)) or not 0 < value[1] - value[0] <= 360:
+        raise ConfigError(name, f"is {_what(value)}", "it is a pair of angles in deg, rising by 360 at most")
+    return float(value[0]), float(value[1])
+
+
+def _part(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if not _is_number(value) or not 0 < value < 0.5:
+        raise ConfigError(name, f"is {_what(value)}", "it is the part left out at either end, below 0.5")
+    return float(value)
+
+
+def _name(name: str, value: Any) -> str | None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise ConfigError(name, f"is {_what(value)}", "it is the name of a coordinate of the frames")
+    return value
 
 
 def _signal(meaning: str) -> Callable[[str, Any], float | None]:
@@ -113,19 +268,35 @@ def _signal(meaning: str) -> Callable[[str, Any], float | None]:
     return positive
 
 
-def _mask(name: str, value: Any) -> Any:
-    """Let a mask be a path, or an array of numbers."""
-    if value is None or isinstance(value, Path):
+def _pixels(meaning: str, dtypes: str) -> Callable[[str, Any], Any]:
+    """Let it be a path, or an array of numbers, or where the dtypes are not of a mask a Dataset of images."""
+
+    def image(name: str, value: Any) -> Any:
+        if value is None or isinstance(value, Path):
+            return value
+        if isinstance(value, str | os.PathLike):
+            return Path(value)
+        if isinstance(value, xr.Dataset):
+            if "counts" not in value or "b" in dtypes:
+                raise ConfigError(name, "is a Dataset without counts", f"give {meaning}")
+            return value
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise ConfigError(name, f"is no array ({error})", f"give {meaning}") from error
+        if array.dtype.kind not in dtypes:
+            raise ConfigError(name, f"is {_what(value)}", f"give {meaning}")
+        return array
+
+    return image
+
+
+def _sensor(name: str, value: Any) -> float | str | None:
+    if value is None or isinstance(value, str):
         return value
-    if isinstance(value, str | os.PathLike):
-        return Path(value)
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ConfigError(name, f"is no array ({error})", "nonzero = masked") from error
-    if array.dtype.kind not in "biuf":
-        raise ConfigError(name, f"is {_what(value)}", "give an array (y, x), nonzero = masked, or a file")
-    return array
+    if not _is_number(value) or not value > 0:
+        raise ConfigError(name, f"is {_what(value)}", 'it is μt, above 0, or text such as "CsI 500 um"')
+    return float(value)
 
 
 def _orientation(name: str, value: Any) -> int | None:
@@ -151,11 +322,22 @@ _FORMS: dict[str, Callable[[str, Any], Any]] = {
     "geometry": _geometry,
     "bins": _bins,
     "splitting": _one_of(*SPLITTING),
-    "mask": _mask,
+    "mask": _pixels("an array (y, x), nonzero = masked, or a file", "biuf"),
     "polarization": _polarization,
     "solid_angle": _yes_or_no,
     "error_model": _one_of("poisson", "azimuthal"),
-    "two_theta_range": _range,
+    "two_theta_range": _range("deg", 180),
+    "q_range": _range("1/angstrom", 1e4),
+    "d_range": _range("angstrom", 1e6),
+    "azimuth_range": _sector,
+    "axis": _one_of(*pixels.AXES),
+    "dark": _pixels("images, an array (y, x) or a file", "iuf"),
+    "flat": _pixels("images, an array (y, x) or a file", "iuf"),
+    "read_noise": _signal("of nothing, its standard deviation"),
+    "sensor": _sensor,
+    "monitor": _name,
+    "clip": _signal("in standard deviations"),
+    "trim": _part,
     "gain": _signal("of one photon"),
     "saturation": _signal("from which on a pixel is not used"),
     "mask_orientation": _orientation,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from beamline import model
 
 UNITS = {
-    "deg": "two_theta position alpha beta gamma zero",
+    "deg": "two_theta azimuth position alpha beta gamma zero",
     "1/angstrom": "q k",
     "angstrom": "d r a b c distance",
     "angstrom**3": "volume",
@@ -15,7 +15,8 @@ UNITS = {
     "um": "size",
     "V": "voltage",
     "degC": "temperature",
-    "": "coverage live_rows asymmetry scale fraction strain rwp gof mu mu_ref norm flat pre_edge post_edge "
+    "": "coverage rejected correlation live_rows asymmetry scale fraction strain rwp gof mu mu_ref norm flat "
+    "pre_edge post_edge "
     "averaged edge_step chi chi_fit window amplitude coordination r_factor reduced_chi2 repeats",
     None: "i0 it ir fluorescence tey tfy dose monitor counts intensity background fwhm area chi_r chi_r_fit "
     "current capacity",
@@ -26,6 +27,7 @@ SIGNALS = {
     "rixs.map": "intensity",
     "rixs.cut": "intensity",
     "xrd.patterns": "intensity",
+    "xrd.cakes": "intensity",
     "xrd.peaks": "position",
     "xrd.series": "a",
     "xas.scans": "mu",
