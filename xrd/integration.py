@@ -15,11 +15,12 @@ pixel that saw less counts for less and the mean is unbiased for Poisson counts.
   χ from the horizontal axis (R. Kahn et al., J. Appl. Cryst. 15 (1982) 330).
 * Sensor: :math:`η = (1 - e^{-μt/\cos α}) / (1 - e^{-μt})` for a layer of absorption μ and thickness t.
 * Poisson errors: :math:`σ_i^2 = g (S_i - D_i) / m + r^2 (1/m + 1/N)`, with the gain g = 1 for counts, the
-  read noise r of one exposure, in a frame that is the mean of m exposures and a dark image that is the mean of
-  N. A pixel without a count adds no variance of counting; a bin with the signal of less than one photon has
-  that of one, :math:`(g/m)^2 \sum_i c_{ib}^2 / \sum_i c_{ib}`.
-* Azimuthal errors: :math:`σ_i^2 = (S_i - D_i - n_i I_b)^2`, the scatter of the pixels of the bin about their
-  mean, times n/(n-1) for the n pixels. It needs no gain, but takes slope and texture within the bin for noise.
+  read noise r of one exposure, in a frame that is the mean of m exposures and a dark image that is the mean
+  of N. A pixel without a count adds no variance of counting; a bin with the signal of less than one photon
+  has that of one, :math:`(g/m)^2 \sum_i c_{ib}^2 / \sum_i c_{ib}`.
+* Azimuthal errors: :math:`σ_i^2 = (S_i - D_i - n_i I_b)^2`, the scatter of the pixels of the bin about
+  their mean, times n/(n-1) for the n pixels. It needs no gain, but takes slope and texture within the bin
+  for noise.
 
 Splitting spreads a pixel over several bins, whose errors are then correlated (by half and more where the
 bins are as fine as pixels; ``correlation`` says by how much); the errors are right for each bin, not for

@@ -260,27 +260,28 @@ class Kernel:
 
         `gain` is 0 where it is not known.
         """
-        starts = self._starts
-        counts = np.zeros(self.size + 1, np.int64)
-        signals, norms = np.empty((2, self._place.size), np.float32)
-        pixel = (self._place, self._norm, self._dark, low, top, starts, counts, signals, norms)
-        sums.sort_by_bin(frame.reshape(-1), *pixel)
-        found = np.zeros((self.size, 4))
-        live = counts[:-1]
+        slot, starts, norms = self._order
+        signals = np.empty(slot.size, np.float32)
+        sums.sort_by_bin(frame.reshape(-1), slot, self._dark, low, top, signals)
+        found = np.empty((self.size, 5))
         if clip is not None:
-            robust.clipped(starts, live, signals, norms, clip, gain, found)
-            kept = found[:, 3]
-            found[:, 2] *= kept / np.maximum(kept - 1, 1)
+            robust.clipped(starts, signals, norms, clip, gain, found)
+            found[:, 2] *= found[:, 3] / np.maximum(found[:, 3] - 1, 1)
         else:
-            robust.trimmed(starts, live, signals, norms, trim or 0.0, found)
-        signal, norm, scatter, kept = found.T
+            robust.trimmed(starts, signals, norms, trim or 0.0, found)
+        signal, norm, scatter, kept, live = found.T
         return RobustSums(signal, norm, scatter, kept, 1 - kept / np.maximum(live, 1))
 
     @functools.cached_property
-    def _starts(self) -> NDArray[np.int64]:
-        """Where the pixels of each bin begin when they are in the order of the bins."""
+    def _order(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
+        """Slot of every pixel in the order of the bins, where each begins, and the norms in that order."""
         counts = np.bincount(self._place, minlength=self.size + 1)
-        return np.concatenate([[0], np.cumsum(counts)[:-1]])
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        slot = np.empty(self._place.size, np.int32)
+        _slots(self._place, starts.copy(), slot)
+        norms = np.empty_like(self._norm)
+        norms[slot] = self._norm
+        return slot, starts[:-1], norms
 
     def _rows(self, norm: NDArray[np.float32], dark: NDArray[np.float32] | None) -> NDArray[np.int32]:
         """Return the number of the sector of every pixel, -1 where it is not used."""
@@ -315,6 +316,14 @@ def _places(center: Any, row: Any, low: float, high: float, bins: int, place: An
         at = (center[i] - low) / width
         if row[i] >= 0 and 0.0 <= at < bins:
             place[i] = row[i] * bins + int(at)
+
+
+@pixels.compiled
+def _slots(place: Any, free: Any, slot: Any) -> None:
+    """Write the place of every pixel in the order of the bins; `free` is where the next of a bin goes."""
+    for i in range(place.size):
+        slot[i] = free[place[i]]
+        free[place[i]] += 1
 
 
 @pixels.compiled

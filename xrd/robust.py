@@ -24,101 +24,181 @@ import numpy as np
 from xrd.pixels import compiled
 
 MOST_ROUNDS = 20
+SAMPLE = 31
+"""Pixels of a bin the medians are taken of: enough to begin with."""
+ROUGH = 1.5
+"""How much wider the limits are as long as the variance is that of medians, which is good to a sixth."""
 
 
 @compiled
-def clipped(
-    starts: Any, counts: Any, signals: Any, norms: Any, threshold: float, gain: float, sums: Any
-) -> None:
+def clipped(starts: Any, signals: Any, norms: Any, threshold: float, gain: float, sums: Any) -> None:
     """Sum up the pixels of every bin that are no outliers.
 
     Parameters
     ----------
-    starts, counts, signals, norms
-        The pixels in the order of their bins (`xrd.sums.sort_by_bin`); changed on the way.
+    starts
+        Where the pixels of every bin begin, and where those of the last end.
+    signals, norms
+        Signal (NaN: not measured) and normalisation of the pixels in the order of the bins.
     threshold
         k of the module.
     gain
         Signal of one photon; 0 where it is not known.
     sums
-        (bin, 4): becomes Σ s, Σ n, Σ (s - n I)² and the number of the pixels that are kept.
+        (bin, 5): becomes Σ s, Σ n, Σ (s - n I)² and the number of the pixels that are kept, and that of all.
     """
-    scratch = np.empty(max(counts.max(), 1), np.float64)
-    for b in range(counts.size):
-        begin, kept = starts[b], counts[b]
-        s, n = signals[begin : begin + kept], norms[begin : begin + kept]
+    held, weights, scratch = _buffers(starts)
+    extra = 0.25 * threshold * threshold * gain
+    for b in range(starts.size - 1):
+        s, n = signals[starts[b] : starts[b + 1]], norms[starts[b] : starts[b + 1]]
+        if _has_gaps(s):
+            live = _gather(s, n, held, weights)
+            s, n = held[:live], weights[:live]
+        live = s.size
         mean, variance = _median_start(s, n, scratch)
-        if variance == 0.0:  # more than half of the pixels are equal
-            mean, variance = _moments(s, n, kept)
-        for _ in range(MOST_ROUNDS):
-            least = max(variance, gain * max(mean, 0.0))
-            near = threshold * math.sqrt(least)
-            far = near + 0.25 * threshold * threshold * gain
-            left = 0
-            for i in range(kept):
-                root = math.sqrt(n[i])
-                off = s[i] - n[i] * mean
-                if -near * root <= off <= near * root + (far - near):
-                    s[i], s[left] = s[left], s[i]
-                    n[i], n[left] = n[left], n[i]
-                    left += 1
-            if left == kept or left == 0:
+        total, weight, scatter = 0.0, 0.0, 0.0
+        for turn in range(MOST_ROUNDS):
+            width = threshold * (ROUGH if turn == 0 else 1.0)
+            limit = width * width * max(variance, gain * max(mean, 0.0))
+            outliers = 0
+            if turn > 0 or variance > 0.0:  # with a rough variance of 0 there is nothing to reject by yet
+                outliers = _outliers(s, n, mean, limit, extra)
+            if 0 < outliers < s.size:
+                kept = _leave_out(s, n, mean, limit, extra, held, weights)
+                s, n = held[:kept], weights[:kept]
+            elif turn > 0:
                 break
-            kept = left
-            mean, variance = _moments(s, n, kept)
-        _sum_up(s, n, kept, sums[b])
+            total, weight, scatter = _moments(s, n)
+            mean = total / weight if weight > 0.0 else 0.0
+            # The mean square of (s - n I) / √n, for pixels whose variance is as n.
+            variance = scatter / weight * s.size / max(s.size - 1, 1) if weight > 0.0 else 0.0
+        row = sums[b]
+        row[0], row[1], row[2], row[3], row[4] = total, weight, scatter, s.size, live
 
 
 @compiled
-def trimmed(starts: Any, counts: Any, signals: Any, norms: Any, part: float, sums: Any) -> None:
+def trimmed(starts: Any, signals: Any, norms: Any, part: float, sums: Any) -> None:
     """Sum up the pixels of every bin but the lowest and the highest `part` of them.
 
-    `sums` (bin, 4) become Σ s, Σ n, what divided by (Σ n)² is the variance of the mean, and the number kept.
+    Parameters and `sums` are those of `clipped`, but that the third column divided by (Σ n)² is the
+    variance of the mean.
     """
-    for b in range(counts.size):
-        begin, all_of_them = starts[b], counts[b]
-        s, n = signals[begin : begin + all_of_them], norms[begin : begin + all_of_them]
-        order = np.argsort(s / n)
-        cut = int(part * all_of_them)
-        kept = all_of_them - 2 * cut
+    s, n, ratio = _buffers(starts)
+    for b in range(starts.size - 1):
+        live = _gather(signals[starts[b] : starts[b + 1]], norms[starts[b] : starts[b + 1]], s, n)
+        cut = int(part * live)
+        kept = live - 2 * cut
         row = sums[b]
         row[:] = 0.0
-        for i in range(cut, cut + kept):
-            row[0] += s[order[i]]
-            row[1] += n[order[i]]
-        row[3] = kept
-        if kept < 2:
+        row[3], row[4] = kept, live
+        if kept == 0:
             continue
+        for i in range(live):
+            ratio[i] = s[i] / n[i]
+        low, high = _nth(ratio[:live].copy(), cut), _nth(ratio[:live].copy(), live - 1 - cut)
+        # Of pixels equal to a limit as many are left out as it takes.
+        below, above = 0, 0
+        for i in range(live):
+            below += ratio[i] < low
+            above += ratio[i] > high
+        for i in range(live):
+            inside = low < ratio[i] < high
+            if ratio[i] == low and below < cut:
+                below += 1
+            elif ratio[i] == high and above < cut:
+                above += 1
+            elif inside or ratio[i] in (low, high):
+                row[0] += s[i]
+                row[1] += n[i]
         mean = row[0] / row[1]
-        winsorised = 0.0
-        for i in range(all_of_them):
-            at = order[min(max(i, cut), cut + kept - 1)]
-            off = n[at] * (s[at] / n[at] - mean)
-            winsorised += off * off
-        row[2] = (
-            winsorised / (all_of_them - 1) * kept * kept / all_of_them / (1.0 - 2.0 * cut / all_of_them) ** 2
-        )
+        for i in range(live):
+            off = n[i] * (min(max(ratio[i], low), high) - mean)
+            row[2] += off * off
+        row[2] *= kept * kept / (max(live - 1, 1) * live * (1.0 - 2.0 * cut / live) ** 2)
+
+
+@compiled
+def _buffers(starts: Any) -> Any:
+    """Return room for the pixels of the largest bin, three times."""
+    most = 1
+    for b in range(starts.size - 1):
+        most = max(most, starts[b + 1] - starts[b])
+    return np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.float32)
+
+
+@compiled
+def _has_gaps(s: Any) -> bool:
+    whole = True
+    for i in range(s.size):
+        whole &= s[i] == s[i]
+    return not whole
+
+
+@compiled
+def _gather(signals: Any, norms: Any, s: Any, n: Any) -> int:
+    """Copy the pixels that measured; return how many they are."""
+    live = 0
+    for i in range(signals.size):
+        s[live] = signals[i]
+        n[live] = norms[i]
+        live += not math.isnan(signals[i])
+    return live
+
+
+@compiled
+def _outliers(s: Any, n: Any, mean: float, limit: float, extra: float) -> int:
+    """Return the number of outliers."""
+    outliers = 0
+    for i in range(s.size):
+        outliers += _is_outlier(float(s[i]), float(n[i]), mean, limit, extra)
+    return outliers
+
+
+@compiled
+def _leave_out(s: Any, n: Any, mean: float, limit: float, extra: float, held: Any, weights: Any) -> int:
+    """Copy what is no outlier, which may be to where it is; return how many they are."""
+    left = 0
+    for i in range(s.size):
+        signal, norm = s[i], n[i]
+        if not _is_outlier(float(signal), float(norm), mean, limit, extra):
+            held[left] = signal
+            weights[left] = norm
+            left += 1
+    return left
+
+
+@compiled
+def _is_outlier(signal: float, norm: float, mean: float, limit: float, extra: float) -> bool:
+    off = signal - norm * mean
+    beyond = min(off, 0.0) + max(off - extra, 0.0)
+    return beyond * beyond > limit * norm
 
 
 @compiled
 def _median_start(s: Any, n: Any, scratch: Any) -> Any:
-    """Return mean and variance as the median has them."""
+    """Return mean and variance of (s - n I) / √n as medians have them, of a sample of the pixels.
+
+    The variance is 0 where half of the pixels are equal.
+    """
     if s.size == 0:
         return 0.0, 0.0
-    values = scratch[: s.size]
-    for i in range(s.size):
-        values[i] = s[i] / n[i]
-    middle = _middle(values)
-    for i in range(s.size):
-        values[i] = abs(s[i] - n[i] * middle) / math.sqrt(n[i])
-    return middle, (1.4826 * _middle(values)) ** 2
+    step = max(-(-s.size // SAMPLE), 1)
+    size = 0
+    for i in range(0, s.size, step):
+        scratch[size] = s[i] / n[i]
+        size += 1
+    middle = _nth(scratch[:size], size // 2)
+    size = 0
+    for i in range(0, s.size, step):
+        scratch[size] = abs(s[i] - n[i] * middle) / math.sqrt(n[i])
+        size += 1
+    return middle, (1.4826 * _nth(scratch[:size], size // 2)) ** 2
 
 
 @compiled
-def _middle(values: Any) -> float:
-    """Return the upper median, putting the values in another order (Hoare's selection)."""
+def _nth(values: Any, target: int) -> float:
+    """Return the value of a rank, putting the values in another order (C. A. R. Hoare's selection)."""
     low, high = 0, values.size - 1
-    target = values.size // 2
     while low < high:
         pivot = values[(low + high) // 2]
         i, j = low, high
@@ -141,28 +221,24 @@ def _middle(values: Any) -> float:
 
 
 @compiled
-def _moments(s: Any, n: Any, kept: int) -> Any:
-    """Return Σ s / Σ n of the first pixels, and the variance of (s - n I) / √n."""
-    total, weight = 0.0, 0.0
-    for i in range(kept):
-        total += s[i]
-        weight += n[i]
+def _moments(s: Any, n: Any) -> Any:
+    """Return Σ s, Σ n and Σ (s - n I)²; in four sums each, which do not wait for each other."""
+    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
+    w0, w1, w2, w3 = 0.0, 0.0, 0.0, 0.0
+    whole = s.size // 4 * 4
+    for i in range(0, whole, 4):
+        t0, t1, t2, t3 = t0 + s[i], t1 + s[i + 1], t2 + s[i + 2], t3 + s[i + 3]
+        w0, w1, w2, w3 = w0 + n[i], w1 + n[i + 1], w2 + n[i + 2], w3 + n[i + 3]
+    for i in range(whole, s.size):
+        t0, w0 = t0 + s[i], w0 + n[i]
+    total, weight = (t0 + t1) + (t2 + t3), (w0 + w1) + (w2 + w3)
     mean = total / weight if weight > 0.0 else 0.0
-    scatter = 0.0
-    for i in range(kept):
-        off = s[i] - n[i] * mean
-        scatter += off * off / n[i]
-    return mean, scatter / max(kept - 1, 1)
-
-
-@compiled
-def _sum_up(s: Any, n: Any, kept: int, row: Any) -> None:
-    row[:] = 0.0
-    for i in range(kept):
-        row[0] += s[i]
-        row[1] += n[i]
-    row[3] = kept
-    if row[1] > 0.0:
-        mean = row[0] / row[1]
-        for i in range(kept):
-            row[2] += (s[i] - n[i] * mean) ** 2
+    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
+    for i in range(0, whole, 4):
+        t0 += (s[i] - n[i] * mean) ** 2
+        t1 += (s[i + 1] - n[i + 1] * mean) ** 2
+        t2 += (s[i + 2] - n[i + 2] * mean) ** 2
+        t3 += (s[i + 3] - n[i + 3] * mean) ** 2
+    for i in range(whole, s.size):
+        t0 += (s[i] - n[i] * mean) ** 2
+    return total, weight, (t0 + t1) + (t2 + t3)
