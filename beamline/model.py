@@ -283,7 +283,7 @@ def _axes(ds: xr.Dataset) -> Iterator[str]:
             elif coord.dims == (TIME,) and bool((np.diff(coord.values) <= np.timedelta64(0)).any()):
                 yield "time does not strictly increase"
         elif coord.dims == (name,) and coord.dtype.kind in "iuf" and name not in INDICES:
-            if coord.dtype.kind == "f" and not bool(np.isfinite(coord).all()):
+            if coord.dtype.kind == "f" and not bool(np.isfinite(coord.values).all()):
                 yield f"axis {name!r} is not finite"
             elif coord.size > 1:
                 steps = np.diff(coord.values.astype(float))

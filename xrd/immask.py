@@ -87,10 +87,10 @@ def _values(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not found:
         raise DataFileError(path, "is not a mask of GSAS-II", "it has lines such as Polygons:[...]")
     thresholds = found.get("Thresholds") or [(0, 0)]
-    if len(thresholds) > 1 and tuple(thresholds[1]) != tuple(thresholds[0]):
+    if len(thresholds) > 1 and thresholds[1][1] < thresholds[0][1]:
         raise DataFileError(
             path,
-            f"masks by intensity too (outside {thresholds[1][0]} to {thresholds[1][1]})",
+            f"masks pixels above {thresholds[1][1]} too, which depends on the image",
             "reset the thresholds in GSAS-II and give saturation= instead",
         )
     return {key: found.get(key) or [] for key in SHAPES}

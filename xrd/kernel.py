@@ -272,6 +272,10 @@ class Kernel:
         signal, norm, scatter, kept, live = found.T
         return RobustSums(signal, norm, scatter, kept, 1 - kept / np.maximum(live, 1))
 
+    def places(self, shape: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Return the bin (the number of bins: none) and the normalisation of every pixel (y, x)."""
+        return self._place.reshape(shape), self._norm.reshape(shape)
+
     @functools.cached_property
     def _order(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
         """Slot of every pixel in the order of the bins, where each begins, and the norms in that order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 HC = 12398.419843320026
 """Planck's constant times the speed of light in eV angstrom (exact in the SI)."""
+
+MOST_SECTORS = 3600
 
 MOST_BINS = 1_000_000
 """More bins than these are a slip: no detector has as many pixels along a radius."""
@@ -243,6 +246,19 @@ def _sector(name: str, value: Any) -> tuple[float, float] | None:
     return float(value[0]), float(value[1])
 
 
+def _sectors(name: str, value: Any) -> Any:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if whole and 1 <= value <= MOST_SECTORS:
+        return int(value)
+    remedy = "it is a number of sectors, or their edges in deg, rising by 360 at most"
+    if whole or not isinstance(value, list | tuple | np.ndarray) or len(value) < 2:
+        raise ConfigError(name, f"is {_what(value)}", remedy)
+    edges = tuple(float(edge) if _is_number(edge) else math.nan for edge in value)
+    if not all(low < high for low, high in itertools.pairwise(edges)) or edges[-1] - edges[0] > 360:
+        raise ConfigError(name, f"is {_what(value)}", remedy)
+    return edges
+
+
 def _part(name: str, value: Any) -> float | None:
     if value is None:
         return None
@@ -330,6 +346,7 @@ _FORMS: dict[str, Callable[[str, Any], Any]] = {
     "q_range": _range("1/angstrom", 1e4),
     "d_range": _range("angstrom", 1e6),
     "azimuth_range": _sector,
+    "sectors": _sectors,
     "axis": _one_of(*pixels.AXES),
     "dark": _pixels("images, an array (y, x) or a file", "iuf"),
     "flat": _pixels("images, an array (y, x) or a file", "iuf"),
