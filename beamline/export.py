@@ -1,12 +1,7 @@
 """Results in the formats other programs read.
 
-``xye``
-    Powder patterns as TOPAS reads them: 2θ (deg), intensity, standard deviation, in lines of three numbers
-    below comments that begin with an apostrophe. One file per frame, ``<name>_0000.xye``, numbered from 0 as
-    the frames of the result are; ``<name>.xye`` where there is only one. Empty bins (NaN) have no line; a
-    comment counts them. The raw file of a frame is named. GSAS-II takes any comment with a small letter q for
-    one about scattering vectors, and then 2θ for q (G2pwd_xye.py, ContentsValidator; a capital Q is
-    harmless). So q is written as %71 in comments, as in a URL, and in names of files % as %25.
+``xye``, ``fxye``, ``chi``
+    Powder patterns for TOPAS, GSAS and FIT2D, one file per frame (`beamline.export_patterns`).
 ``csv``
     Any result but images, as tables to paste into Origin or Igor. A variable over frames and an axis (2θ,
     energy, k) is a file of its own, ``<name>_<variable>.csv``: the axis, then one column per frame; its
@@ -22,19 +17,17 @@ Numbers have ten significant digits in text, all of them in NeXus.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beamline import __version__, model, nexus, provenance, store
-from beamline.errors import ConfigError, SchemaError
+from beamline import __version__, export_patterns, model, nexus, provenance, store
+from beamline.errors import ConfigError
+from beamline.export_patterns import Files, file_name, text
 
 if TYPE_CHECKING:
     import xarray as xr
-
-Files = Iterator[tuple[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -94,7 +87,7 @@ def export_result(
         if kind not in chosen.kinds:
             others.append(kind)
             continue
-        name = _file_name(f"{group}/{place}") or _file_name(file.stem) or "result"
+        name = file_name(f"{group}/{place}") or file_name(file.stem) or "result"
         if name in datasets:
             raise ConfigError(name, "is the name of two parts of the result", "export them one by one")
         datasets[name] = ds
@@ -103,53 +96,11 @@ def export_result(
         raise ConfigError(f"format {format!r}", problem, f"it is for {', '.join(sorted(chosen.kinds))}")
     written = []
     for name, ds in datasets.items():
-        for file_name, content in chosen.write(name, ds):
-            path = Path(out_dir) / file_name
+        for written_as, content in chosen.write(name, ds):
+            path = Path(out_dir) / written_as
             store.write_atomic(path, content)
             written.append(path)
     return written
-
-
-def _xye(name: str, ds: xr.Dataset) -> Files:
-    """Yield one file per frame."""
-    import numpy as np
-
-    if "intensity_errors" not in ds:
-        raise SchemaError(f"{name}: intensity", "has no errors, which xye needs", "export it as csv")
-    frames = ds if "frame" in ds.dims else ds.expand_dims("frame")
-    number = frames.sizes["frame"]
-    width = max(4, len(str(number - 1)))
-    for index in range(number):
-        frame = frames.isel(frame=index)
-        columns = [frame[column].values for column in ("two_theta", "intensity", "intensity_errors")]
-        table = np.column_stack(columns)
-        measured = np.isfinite(table).all(axis=1)
-        comments = [
-            f"{model.kind_of(ds)}, frame {index} of {number}, numbered from 0",
-            *_conditions(frame),
-            _origin(ds),
-            f"empty bins left out: {int((~measured).sum())} of {measured.size}",
-            f"two_theta (deg), intensity ({_units(frame['intensity'])}), standard deviation",
-        ]
-        lines = [f"' {_escaped(comment, 'q')}" for comment in comments]
-        lines += [" ".join(row) for row in zip(*map(_cells, table[measured].T), strict=True)]
-        yield f"{name}_{index:0{width}d}.xye" if number > 1 else f"{name}.xye", _text(lines)
-
-
-def _conditions(frame: xr.Dataset) -> Iterator[str]:
-    """Yield raw file, wavelength, time and the other numbers that belong to one frame."""
-    if "file" in frame.coords and frame["file"].ndim == 0:
-        yield f"file: {_escaped(str(frame['file'].values), '%')}"
-    if "wavelength" in frame.attrs:
-        yield f"wavelength: {frame.attrs['wavelength']:.10g} angstrom"
-    for name, coord in frame.coords.items():
-        if coord.ndim == 0 and coord.dtype.kind in "iufM":
-            yield f"{name}: {_cells(coord.values)[0]} {_units(coord)}".rstrip()
-
-
-def _escaped(text: str, characters: str) -> str:
-    """Return a text with some characters, and those that would end the line, as in a URL."""
-    return "".join(f"%{ord(c):02X}" if c in characters or not c.isprintable() else c for c in text)
 
 
 def _csv(name: str, ds: xr.Dataset) -> Files:
@@ -159,7 +110,7 @@ def _csv(name: str, ds: xr.Dataset) -> Files:
         lines = [f"# {model.kind_of(ds)}: {title}", f"# {_origin(ds)}"]
         lines.append(",".join(_quoted(column) for column in columns))
         lines += [",".join(row) for row in zip(*map(_cells, columns.values()), strict=True)]
-        yield (f"{name}_{_file_name(title)}.csv" if len(tables) > 1 else f"{name}.csv"), _text(lines)
+        yield (f"{name}_{file_name(title)}.csv" if len(tables) > 1 else f"{name}.csv"), text(lines)
 
 
 def _tables(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
@@ -264,24 +215,18 @@ def _origin(ds: xr.Dataset) -> str:
     return f"redoxlight {__version__}, history {provenance.result_id(ds)}"
 
 
-def _file_name(text: str) -> str:
-    """Return a place in a tree as a name of a file."""
-    return re.sub(r"[^\w.+-]+", "_", text).strip("_.")
-
-
-def _text(lines: list[str]) -> bytes:
-    return ("\n".join(lines) + "\n").encode()
-
-
 def _nxs(name: str, ds: xr.Dataset) -> Files:
     """Yield one NeXus file."""
     yield f"{name}.nxs", nexus.file_image(name, ds)
 
 
 _ALL = frozenset(model.KINDS)
+_PATTERNS = frozenset({"xrd.patterns"})
 
 FORMATS: dict[str, Format] = {
-    "xye": Format(_xye, frozenset({"xrd.patterns"})),
+    "xye": Format(export_patterns.xye, _PATTERNS),
+    "fxye": Format(export_patterns.fxye, _PATTERNS),
+    "chi": Format(export_patterns.chi, _PATTERNS),
     "csv": Format(_csv, _ALL - {"images"}),
     "nxs": Format(_nxs, _ALL),
 }

@@ -1,12 +1,12 @@
 """Results as NeXus sees them: what of a Dataset is to be plotted, and the NeXus file of a Dataset.
 
 The file has one NXentry with the Dataset as its NXdata and the history in an NXprocess. Patterns have the
-field names of the application definition NXazint1d (NeXus definitions v2025.11). Where they were integrated
-here, so that wavelength and corrections are known, the entry states this definition and has the names for
-which GSAS-II looks in such files (it wants them to end in .h5). What a result does not know (beamline,
-source, and the date of writing, which would make equal results different files) is left out, though the
-definition asks for it, and intensities have their true units instead of "arbitrary units". Times are seconds
-since the first, which the attribute ``start`` gives, as in NXlog.
+field names of the application definition NXazint1d, cakes those of NXazint2d (NeXus definitions v2025.11).
+Where they were integrated here, so that wavelength and corrections are known, the entry states this
+definition and has the names for which GSAS-II looks in such files (it wants them to end in .h5). What a
+result does not know (beamline, source, and the date of writing, which would make equal results different
+files) is left out, though the definition asks for it, and intensities have their true units instead of
+"arbitrary units". Times are seconds since the first, which the attribute ``start`` gives, as in NXlog.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ _AZINT = {
     "intensity": ("I", "intensity"),
     "intensity_errors": ("I_errors", "estimated intensity error"),
     "two_theta": ("radial_axis", "2theta"),
+    "azimuth": ("azimuthal_axis", "azimuthal bin center"),
 }
-"""Name and long name of our variables in NXazint1d."""
+"""Name and long name of our variables in NXazint1d and NXazint2d."""
+
+_DEFINITIONS = {"xrd.patterns": ("NXazint1d", "spectrum"), "xrd.cakes": ("NXazint2d", "image")}
+"""Application definition of a kind, and how viewers are to take it."""
 
 _HC = 12.398419843320026
 """Planck's constant times the speed of light in keV angstrom, exact in the SI of 2019."""
@@ -68,30 +72,32 @@ def file_image(title: str, ds: xr.Dataset) -> bytes:
         reduction["version"] = __version__
         if "history" in ds.attrs:
             reduction["history"] = ds.attrs["history"]
-        if model.kind_of(ds) == "xrd.patterns":
-            _write_patterns(entry, ds)
+        if model.kind_of(ds) in _DEFINITIONS:
+            _write_patterns(entry, ds, *_DEFINITIONS[model.kind_of(ds)])
         else:
             _write_data(entry, ds)
     return memory.getvalue()
 
 
-def _write_patterns(entry: Any, ds: xr.Dataset) -> None:
-    """Write patterns with the names of NXazint1d, and what that definition wants to know if it is known."""
+def _write_patterns(entry: Any, ds: xr.Dataset, definition: str, interpretation: str) -> None:
+    """Write patterns or cakes with the names of their definition, and what is known of what it wants."""
     if "frame" not in ds.dims:
         over_axis = [name for name in ds.data_vars if "two_theta" in ds[name].dims]
         ds = ds.assign({name: ds[name].expand_dims("frame") for name in over_axis})
     if all(key in ds.attrs for key in ("wavelength", "solid_angle_corrected", "polarization_corrected")):
-        entry["definition"] = "NXazint1d"
+        entry["definition"] = definition
         entry["solid_angle_applied"] = bool(ds.attrs["solid_angle_corrected"])
         entry["polarization_applied"] = bool(ds.attrs["polarization_corrected"])
         entry["normalization_applied"] = True
         entry["monitor_applied"] = "monitor" in ds.variables
+        if "monitor" in ds.variables:
+            _write_variable(_group(entry, "monitor", "NXmonitor"), "data", ds["monitor"])
         beam = _group(_group(entry, "instrument", "NXinstrument"), "monochromator", "NXmonochromator")
         _write(beam, "wavelength", ds.attrs["wavelength"], {"units": "angstrom"})
         _write(beam, "energy", _HC / ds.attrs["wavelength"], {"units": "keV"})
         _group(entry["reduction"], "input", "NXparameters")["unit"] = "2th"
     data = _write_data(entry, ds, {name: field for name, (field, _) in _AZINT.items()})
-    data.attrs["interpretation"] = "spectrum"
+    data.attrs["interpretation"] = interpretation
     for field, long_name in _AZINT.values():
         if field in data:
             data[field].attrs["long_name"] = long_name

@@ -17,14 +17,17 @@ __getattr__, __dir__ = attach(
         "find_spots": "xrd.masking:find_spots",
         "group": "xrd.groups:group",
         "read_mask": "xrd.masks:read_mask",
+        "stream": "xrd.streaming:stream",
         "sensor_absorption": "xrd.parameters:sensor_absorption",
         "simulate": "xrd.simulate",
         "figures": "xrd.figures",
+        "frame_figures": "xrd.frame_figures",
     },
 )
 
 if TYPE_CHECKING:
     from xrd import figures as figures
+    from xrd import frame_figures as frame_figures
     from xrd import simulate as simulate
     from xrd.cakes import cake as cake
     from xrd.cakes import sector as sector
@@ -35,3 +38,4 @@ if TYPE_CHECKING:
     from xrd.masking import find_spots as find_spots
     from xrd.masks import read_mask as read_mask
     from xrd.parameters import sensor_absorption as sensor_absorption
+    from xrd.streaming import stream as stream

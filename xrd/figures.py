@@ -57,7 +57,7 @@ def waterfall(ds: xr.Dataset) -> Figure:
             # Later frames lie behind, so that no line is hidden by the peaks of the one below.
             axes.plot(series["two_theta"], root[i] + i * step, color=color, lw=0.6, zorder=len(frames) - i)
         axes.set_xlim(*_lit(series))
-        _two_theta_axis(axes, series)
+        two_theta_axis(axes, series)
         axes.set_ylim(lowest - 0.03 * (highest - lowest), None)
         if len(frames) == 1:
             axes.set_ylabel(f"{plotting.axis_label(series['intensity'], 'intensity')}, square-root scale")
@@ -99,15 +99,15 @@ def contour(ds: xr.Dataset) -> Figure:
     with plotting.style():
         figure, axes, side = _panels(series, 0.8 * plotting.ONE_COLUMN)
         mesh = axes.pcolormesh(
-            _edges(series["two_theta"].values),
-            _edges(rows),
+            edges_of(series["two_theta"].values),
+            edges_of(rows),
             np.ma.masked_invalid(intensity.values),
             cmap=plotting.colormap(),
             norm=PowerNorm(0.5, vmin=low, vmax=high),
             rasterized=True,
         )
         axes.set_xlim(*_lit(series))
-        _two_theta_axis(axes, series)
+        two_theta_axis(axes, series)
         axes.set_ylabel(label)
         if label == "frame":
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -191,7 +191,7 @@ def _rows(series: xr.Dataset) -> tuple[np.ndarray[tuple[int], np.dtype[np.float6
     return np.arange(series.sizes["frame"], dtype=np.float64), "frame"
 
 
-def _edges(
+def edges_of(
     centers: np.ndarray[tuple[int], np.dtype[np.float64]],
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Return the edges of cells around `centers`."""
@@ -201,7 +201,7 @@ def _edges(
     return np.concatenate([[2 * centers[0] - inner[0]], inner, [2 * centers[-1] - inner[-1]]])
 
 
-def _two_theta_axis(axes: Axes, series: xr.Dataset) -> None:
+def two_theta_axis(axes: Axes, series: xr.Dataset) -> None:
     """Label the axis, and put q on the opposite one where the wavelength is known."""
     axes.set_xlabel("2θ (°)")
     axes.minorticks_on()

@@ -35,6 +35,7 @@ from xrd.frames import Frames, Image, frames_of
 from xrd.kernel import Kernel, Setup, kernel_of
 from xrd.parameters import as_geometry
 from xrd.pixels import normalization, positions
+from xrd.sources import Source
 from xrd.sums import limits
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def find_mask(
     flags[_wider(_shadows(image, live, expected, angles))] |= FLAGS["shadow"]
     good = flags == 0
     if good.any():
+        expected = _means_of_rings(image, geometry, ~good, polarization) * norm
         off = 2 * (np.sqrt(np.maximum(image, 0)) - np.sqrt(np.maximum(expected, 0)))
         off /= max(1.4826 * float(np.median(np.abs(off[good]))), 1e-12)
         flags[good & (off < -_OUTLIER) & (image < expected / 3)] |= FLAGS["dead"]
@@ -151,8 +153,6 @@ def find_spots(
     """
     if not threshold > 0 or grow < 0:
         raise ConfigError("find_spots", f"cannot work with threshold {threshold} and grow {grow}")
-    from xrd.sources import Source
-
     frames, geometry = frames_of(images), as_geometry(geometry)
     frames.check(geometry)
     shape = frames.counts.shape[1:]
@@ -187,12 +187,24 @@ def _excess(
 
 
 def _median(frames: Frames) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the median of the frames of every pixel, and where it measured in most of them."""
+    """Return the median of the frames, NaN where a pixel did not measure in most, and where it did."""
     low, top = limits(frames.counts.dtype, frames.is_counts, None)
-    image = np.median(frames.counts, axis=0)
-    return image.astype(np.float64), np.asarray(
-        ((frames.counts >= low) & (frames.counts <= top)).mean(axis=0) > 0.5
-    )
+    live = np.asarray(((frames.counts >= low) & (frames.counts <= top)).mean(axis=0) > 0.5)
+    return np.where(live, np.median(frames.counts, axis=0), np.nan), live
+
+
+def _means_of_rings(
+    image: NDArray[np.float64], geometry: Geometry, mask: NDArray[np.bool_], polarization: float | None
+) -> NDArray[np.float64]:
+    """Return the robust mean of the ring of every pixel, in bins too fine for slopes of rings to matter."""
+    bins = max(image.shape)
+    shape = (image.shape[0], image.shape[1])
+    kernel = kernel_of(Setup(geometry, shape, bins, polarization=polarization, mask=Source(mask)))
+    low, top = limits(image.dtype, False, None)
+    sums = kernel.robust_sums(image, low, top, 5.0, None, 0.0)
+    seen = sums.norm > 0
+    means = np.interp(np.arange(bins + 1), np.flatnonzero(seen), sums.signal[seen] / sums.norm[seen])
+    return np.asarray(means[kernel.places(image.shape)[0]])
 
 
 def _levels(
@@ -208,10 +220,10 @@ def _levels(
     # A sector with few pixels of the ring says little of its level.
     counted = (sums.pixels[0] >= 4).reshape(_SECTORS, bins)
     means = np.divide(sums.signal, sums.norm, out=np.full_like(sums.norm, np.nan), where=sums.norm > 0)
-    means = np.where(counted, means[0].reshape(_SECTORS, bins), np.nan)
+    means = np.where(counted, means.reshape(_SECTORS, bins), np.nan)
     seen = np.isfinite(means).any(axis=0)
-    levels = np.nanquantile(means[:, seen], _QUANTILE, axis=0)
-    return kernel.positions[seen], levels
+    levels = np.asarray(np.nanquantile(means[:, seen], _QUANTILE, axis=0), dtype=np.float64)
+    return np.asarray(kernel.positions[seen]), levels
 
 
 def _lit_from(centers: NDArray[np.float64], levels: NDArray[np.float64]) -> float:
@@ -232,7 +244,7 @@ def _shadows(
     angles: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     """Return the pixels in areas that are dark over many rings."""
-    seen = ndimage.uniform_filter(np.where(live, image, 0.0), _WINDOW)
+    seen = ndimage.uniform_filter(np.nan_to_num(image), _WINDOW)
     due = ndimage.uniform_filter(np.where(live, expected, 0.0), _WINDOW)
     dark = np.asarray(live & (seen < _SHADOW * due))
     labels, number = ndimage.label(dark)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -11,6 +11,9 @@ from beamline.config import InputFile, MeasurementConfig, find_files
 from beamline.errors import CalibrationError, ConfigError, DataFileError
 from beamline.readers.registry import concatenate
 from beamline.recipe import Recipe, Step
+
+if TYPE_CHECKING:
+    from calibration.geometry import Geometry
 
 TEMPLATE = """\
 [xrd.sample]                      # one table for each series of frames
@@ -23,6 +26,12 @@ bins = 3000
 # polarization = 0.99             # 1: horizontal electric field; false: no correction
 # gain = 20.0                     # ADU per photon of an integrating detector (flat panel, CCD)
 # error_model = "azimuthal"       # where the gain is not known
+# read_noise = 30.0               # of an integrating detector, in ADU
+# dark = "dark.tif"               # subtracted; flat = "flat.tif" likewise
+# sensor = "CsI 500 um"           # corrects for absorption at oblique incidence
+# monitor = "i0"                  # or "exposure": divides every frame
+# clip = 5.0                      # rejects spots and zingers beyond 5 standard deviations
+# group = 10                      # mean of every 10 frames
 """
 
 
@@ -72,6 +81,41 @@ class XrdMeasurement(MeasurementConfig):
         default=None, gt=0, description="Signal from which on a pixel is not used."
     )
 
+    read_noise: float | None = Field(
+        default=None, gt=0, description="Standard deviation of a pixel without light in one exposure."
+    )
+    dark: InputFile | None = Field(default=None, description="Image without beam, of the same exposure.")
+    flat: InputFile | None = Field(default=None, description="Image of the sensitivity of the pixels.")
+    sensor: float | str | None = Field(
+        default=None,
+        description="Sensor layer whose absorption at oblique incidence is corrected: its μt, or what it is, "
+        'as "CsI 500 um".',
+    )
+    monitor: str | None = Field(
+        default=None, description="Coordinate of the frames their intensity is divided by: i0, exposure."
+    )
+    axis: Literal["two_theta", "q", "d"] = Field(
+        default="two_theta", description="What the bins are even in; patterns are over 2θ in any case."
+    )
+    q_range: tuple[float, float] | None = Field(
+        default=None, description="First and last edge of the bins in 1/angstrom, instead of two_theta_range."
+    )
+    d_range: tuple[float, float] | None = Field(
+        default=None, description="First and last edge of the bins in angstrom, instead of two_theta_range."
+    )
+    azimuth_range: tuple[float, float] | None = Field(
+        default=None, description="First and last azimuth in deg of the sector that is integrated."
+    )
+    clip: float | None = Field(
+        default=None,
+        gt=0,
+        description="Reject pixels so many standard deviations from the mean of their bin.",
+    )
+    trim: float | None = Field(
+        default=None, gt=0, lt=0.5, description="Part of the pixels of a bin left out at either end."
+    )
+    group: int | None = Field(default=None, ge=1, description="Successive frames to take the mean of.")
+
     @field_validator("two_theta_range")
     @classmethod
     def _rises(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -93,10 +137,11 @@ class XrdMeasurement(MeasurementConfig):
             geometry = load(self.geometry, self.orientation, self.pixel_size)
         except CalibrationError as error:
             raise ConfigError(f"geometry: {error.subject}", error.problem, error.remedy) from error
-        names = ("bins", "splitting", "mask", "mask_orientation", "solid_angle", "two_theta_range")
+        others = {"geometry", "orientation", "pixel_size", "polarization", "group"}
+        own = set(XrdMeasurement.model_fields) - set(MeasurementConfig.model_fields) - others
         return {
             "geometry": geometry,
-            **{name: getattr(self, name) for name in (*names, "error_model", "gain", "saturation")},
+            **{name: getattr(self, name) for name in sorted(own)},
             "polarization": None if self.polarization is False else self.polarization,
         }
 
@@ -110,31 +155,39 @@ def recipe(name: str, measurement: XrdMeasurement, folder: Path) -> Recipe:
         `files` matches nothing, the geometry or the mask is not what the table takes it for, or the detector
         sees nothing in the range.
     """
-    import numpy as np
-
+    from xrd.groups import group
     from xrd.integration import integrate
     from xrd.kernel import range_of
+    from xrd.parameters import range_along, setup_of
+    from xrd.pixels import positions
 
     parameters = measurement.parameters()
     geometry = parameters["geometry"]
-    if measurement.two_theta_range is not None and geometry.shape is not None:
-        range_of(np.degrees(geometry.two_theta()), measurement.bins, measurement.two_theta_range)
+    given = range_along(parameters, geometry.wavelength)
+    setup_of(parameters, geometry.shape or (1, 1), ())
+    if given is not None and geometry.shape is not None:
+        range_of(
+            positions(geometry, geometry.shape, measurement.axis), measurement.bins, given, measurement.axis
+        )
     if measurement.mask is not None:
-        _check_mask(measurement.mask, geometry.shape)
+        _check_mask(measurement.mask, geometry)
     return Recipe(
         name=name,
         files=tuple(find_files(measurement.files, folder)),
         read={"kind": "images"},
         each=(Step(integrate, parameters),),
         gather=concatenate,
+        then=() if measurement.group is None else (Step(group, {"size": measurement.group}),),
     )
 
 
-def _check_mask(mask: Path, shape: tuple[int, int] | None) -> None:
+def _check_mask(mask: Path, geometry: Geometry) -> None:
     """Read the mask once: what is no mask is wrong before any image is read."""
     from xrd.masks import read_mask
 
+    if geometry.shape is None and mask.suffix.lower() == ".immask":
+        return  # its shapes are drawn once the number of pixels is known
     try:
-        read_mask(mask, shape)
+        read_mask(mask, geometry.shape, 3, geometry)
     except DataFileError as error:
         raise ConfigError(f"mask: {error.subject}", error.problem, error.remedy) from error

@@ -10,8 +10,8 @@ TECHNIQUE = Technique(
     measurement="xrd.measurement:XrdMeasurement",
     recipe="xrd.measurement:recipe",
     template="xrd.measurement:TEMPLATE",
-    figures={"xrd.patterns": "xrd.figures:overview"},
-    commands={"integrate": "xrd.cli:integrate"},
+    figures={"xrd.patterns": "xrd.figures:overview", "xrd.cakes": "xrd.frame_figures:cake"},
+    commands={"integrate": "xrd.cli:integrate", "mask": "xrd.cli:find_mask"},
     demo="xrd.demo:run",
     checks={"pyFAI": "xrd.checks:pyfai", "GSAS-II": "xrd.checks:gsas"},
 )

@@ -15,8 +15,9 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from beamline.errors import DataFileError
 from beamline.readers import images, sandbox, sidecars, tiff_headers
@@ -110,7 +111,7 @@ def count(path: Path) -> int:
         return len(_walk(file, path)[1])
 
 
-def _walk(file: BinaryIO, path: Path) -> tuple[str, list[_Page]]:
+def _walk(file: BufferedReader, path: Path) -> tuple[str, list[_Page]]:
     """Return the byte order and the pages of a file."""
     size = os.fstat(file.fileno()).st_size
     head = file.read(16)
@@ -145,7 +146,7 @@ def _check_total(path: Path, pages: list[_Page]) -> None:
 
 
 def _directory(
-    file: BinaryIO, at: int, size: int, order: str, big: bool, path: Path
+    file: BufferedReader, at: int, size: int, order: str, big: bool, path: Path
 ) -> tuple[dict[int, Any], int]:
     """Return the tags of the directory at an offset, and the offset of the next one."""
     counter, entry, pointer = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
@@ -236,7 +237,7 @@ def _strips(
     return tuple(zip(offsets, counts, in_strip, strict=True))
 
 
-def _decode(file: BinaryIO, page: _Page, target: np.ndarray[Any, Any], path: Path) -> None:
+def _decode(file: BufferedReader, page: _Page, target: np.ndarray[Any, Any], path: Path) -> None:
     """Fill `target` with the pixels of a page."""
     import numpy as np
 
@@ -245,10 +246,10 @@ def _decode(file: BinaryIO, page: _Page, target: np.ndarray[Any, Any], path: Pat
     ends = np.cumsum([first] + [length for _, length, _ in page.strips])
     if page.compression == 1 and all(s[0] == end for s, end in zip(page.strips, ends[:-1], strict=True)):
         file.seek(first)
-        pixels = np.fromfile(file, stored, page.shape[0] * page.shape[1])
-        if pixels.size < target.size:
+        if file.readinto(target.reshape(-1).view(np.uint8).data) < target.nbytes:
             raise DataFileError(path, "became shorter while it was read")
-        target[:] = pixels.reshape(page.shape)
+        if not stored.isnative:
+            target.byteswap(inplace=True)
         return
     done = 0
     for offset, length, rows in page.strips:
@@ -276,7 +277,7 @@ def _inflate(raw: bytes, expected: int, path: Path) -> bytes:
     return data
 
 
-def _part(file: BinaryIO, at: int, length: int, size: int, path: Path) -> bytes:
+def _part(file: BufferedReader, at: int, length: int, size: int, path: Path) -> bytes:
     if at + length > size:
         raise DataFileError(path, "is truncated: its directory lies beyond its end", "copy it again")
     file.seek(at)

@@ -125,7 +125,9 @@ def test_xye_reads_back_as_patterns(stored: Path, tmp_path: Path) -> None:
 
 def test_xye_needs_errors(tmp_path: Path) -> None:
     beamline.save(patterns().drop_vars("intensity_errors"), tmp_path / "x.nc")
-    with pytest.raises(SchemaError, match="x: intensity: has no errors, which xye needs; export it as csv"):
+    with pytest.raises(
+        SchemaError, match="x: intensity: has no errors, which the format needs; export it as csv"
+    ):
         export_result(tmp_path / "x.nc", tmp_path, "xye")
 
 
