@@ -69,6 +69,21 @@ def times(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     return min(taken), statistics.median(taken)
 
 
+def race(repeats: int, *calls: Callable[[], Any]) -> list[tuple[float, float]]:
+    """Return best and median of the wall time in ms of each call.
+
+    They take turns, so that what else the machine does hits all of them; one call before is not counted.
+    """
+    taken: list[list[float]] = [[] for _ in calls]
+    for turn in range(repeats + 1):
+        for call, found in zip(calls, taken, strict=True):
+            start = time.perf_counter()
+            call()
+            if turn:
+                found.append(1e3 * (time.perf_counter() - start))
+    return [(min(found), statistics.median(found)) for found in taken]
+
+
 def machine() -> str:
     """Return processor and number of cores."""
     name = platform.processor() or platform.machine()

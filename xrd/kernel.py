@@ -175,6 +175,7 @@ class Kernel:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
+        self._room = threading.local()  # memory that is new with every frame costs more than sorting into it
         geometry, shape, bins = setup.geometry, setup.shape, setup.bins
         center = pixels.positions(geometry, shape, setup.axis)
         low, high = range_of(center, bins, setup.range, setup.axis)
@@ -261,7 +262,9 @@ class Kernel:
         `gain` is 0 where it is not known.
         """
         slot, starts, norms = self._order
-        signals = np.empty(slot.size, np.float32)
+        if not hasattr(self._room, "signals"):
+            self._room.signals = np.empty(slot.size, np.float32)
+        signals = self._room.signals
         sums.sort_by_bin(frame.reshape(-1), slot, self._dark, low, top, signals)
         found = np.empty((self.size, 5))
         if clip is not None:
