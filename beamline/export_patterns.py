@@ -86,7 +86,7 @@ def fxye(name: str, ds: xr.Dataset) -> Files:
         points = len(part)
         lines = [
             escaped(f"{stem}: frame {index} of {number}, {_origin(ds)}", "%"),
-            f"BANK 1 {points} {points} CONS {part[0, 0]:.6g} {100 * step:.6g} 0 0 FXYE",
+            f"BANK 1 {points} {points} CONS {part[0, 0]:.8g} {100 * step:.8g} 0 0 FXYE",
             *(" ".join(f"{value:.10g}" for value in row) for row in part.tolist()),
         ]
         yield f"{stem}.fxye", "".join(f"{line[:80]:<80}\r\n" for line in lines).encode("ascii", "replace")

@@ -261,17 +261,18 @@ class Kernel:
 
         `gain` is 0 where it is not known.
         """
-        slot, starts, norms = self._order
-        if not hasattr(self._room, "signals"):
-            self._room.signals = np.empty(slot.size, np.float32)
+        slot, starts, norms, darks = self._order
+        if getattr(self._room, "dtype", None) != frame.dtype:
+            self._room.dtype, self._room.signals = frame.dtype, np.empty(slot.size, frame.dtype)
         signals = self._room.signals
-        sums.sort_by_bin(frame.reshape(-1), slot, self._dark, low, top, signals)
+        sums.sort_by_bin(frame.reshape(-1), slot, signals)
+        pixel = (starts, signals, norms, darks, low, top)
         found = np.empty((self.size, 5))
         if clip is not None:
-            robust.clipped(starts, signals, norms, clip, gain, found)
+            robust.clipped(*pixel, clip, gain, found)
             found[:, 2] *= found[:, 3] / np.maximum(found[:, 3] - 1, 1)
         else:
-            robust.trimmed(starts, signals, norms, trim or 0.0, found)
+            robust.trimmed(*pixel, trim or 0.0, found)
         signal, norm, scatter, kept, live = found.T
         return RobustSums(signal, norm, scatter, kept, 1 - kept / np.maximum(live, 1))
 
@@ -280,15 +281,17 @@ class Kernel:
         return self._place.reshape(shape), self._norm.reshape(shape)
 
     @functools.cached_property
-    def _order(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
-        """Slot of every pixel in the order of the bins, where each begins, and the norms in that order."""
+    def _order(self) -> tuple[NDArray[Any], ...]:
+        """Slot of every pixel in the order of the bins, where each begins, norms and darks in that order."""
         counts = np.bincount(self._place, minlength=self.size + 1)
         starts = np.concatenate([[0], np.cumsum(counts)])
         slot = np.empty(self._place.size, np.int32)
         _slots(self._place, starts.copy(), slot)
-        norms = np.empty_like(self._norm)
+        norms, darks = np.empty_like(self._norm), np.empty_like(self._dark)
         norms[slot] = self._norm
-        return slot, starts[:-1], norms
+        if darks.size:
+            darks[slot] = self._dark
+        return slot, starts[:-1], norms, darks
 
     def _rows(self, norm: NDArray[np.float32], dark: NDArray[np.float32] | None) -> NDArray[np.int32]:
         """Return the number of the sector of every pixel, -1 where it is not used."""

@@ -3,10 +3,10 @@ r"""Means that outliers do not reach: clipped or trimmed among the pixels of a b
 **Clipped.** In a bin of mean I the pixel of signal s and normalisation n is off by :math:`(s - n I) / \sqrt
 n`, which has one variance v for all pixels of the bin if they are Poisson. Pixels farther off than :math:`k
 \sqrt v` are rejected, and I and v computed again from the rest, until none is. It begins with the median
-and the median absolute deviation, which half of the pixels can be wrong in without harm. Where the gain g
-is known, v is not taken below Poisson's :math:`g I`, and the upper limit is :math:`k^2 g / 4` further off:
-there :math:`2 (\sqrt{s/g} - \sqrt{nI/g}) = k`, so that few counts, whose distribution is skewed, are not
-clipped on one side.
+and the median absolute deviation of a sample, so that a sixth of the pixels may be wrong, each by as much.
+Where the gain g is known, v is not taken below Poisson's :math:`g I`, and the upper limit is :math:`k^2 g /
+4` further off: there :math:`2 (\sqrt{s/g} - \sqrt{nI/g}) = k`, so that few counts, whose distribution is
+skewed, are not clipped on one side.
 
 **Trimmed.** The lowest and the highest α N of the N pixels are left out. With the trimmed pixels put at the
 limits (Winsorised) their scatter :math:`s_w` gives the variance of the mean, :math:`s_w^2 / ((1 - 2 α)^2
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from xrd.pixels import compiled
+from xrd.sums import all_live
 
 MOST_ROUNDS = 20
 SAMPLE = 31
@@ -31,15 +32,27 @@ ROUGH = 1.5
 
 
 @compiled
-def clipped(starts: Any, signals: Any, norms: Any, threshold: float, gain: float, sums: Any) -> None:
+def clipped(
+    starts: Any,
+    signals: Any,
+    norms: Any,
+    darks: Any,
+    low: Any,
+    top: Any,
+    threshold: float,
+    gain: float,
+    sums: Any,
+) -> None:
     """Sum up the pixels of every bin that are no outliers.
 
     Parameters
     ----------
     starts
         Where the pixels of every bin begin, and where those of the last end.
-    signals, norms
-        Signal (NaN: not measured) and normalisation of the pixels in the order of the bins.
+    signals, norms, darks
+        Signal, normalisation and dark signal (none: empty) of the pixels in the order of the bins.
+    low, top
+        Least and largest signal of a pixel that measured.
     threshold
         k of the module.
     gain
@@ -50,11 +63,14 @@ def clipped(starts: Any, signals: Any, norms: Any, threshold: float, gain: float
     held, weights, scratch = _buffers(starts)
     extra = 0.25 * threshold * threshold * gain
     for b in range(starts.size - 1):
-        s, n = signals[starts[b] : starts[b + 1]], norms[starts[b] : starts[b + 1]]
-        if _has_gaps(s):
-            live = _gather(s, n, held, weights)
-            s, n = held[:live], weights[:live]
-        live = s.size
+        block, n = signals[starts[b] : starts[b + 1]], norms[starts[b] : starts[b + 1]]
+        live = block.size
+        if darks.size == 0 and all_live(block, low, top):
+            _copy(block, held)
+        else:
+            live = _gather(signals, norms, darks, low, top, starts[b], starts[b + 1], held, weights)
+            n = weights[:live]
+        s = held[:live]
         mean, variance = _median_start(s, n, scratch)
         total, weight, scatter = 0.0, 0.0, 0.0
         for turn in range(MOST_ROUNDS):
@@ -77,7 +93,9 @@ def clipped(starts: Any, signals: Any, norms: Any, threshold: float, gain: float
 
 
 @compiled
-def trimmed(starts: Any, signals: Any, norms: Any, part: float, sums: Any) -> None:
+def trimmed(
+    starts: Any, signals: Any, norms: Any, darks: Any, low: Any, top: Any, part: float, sums: Any
+) -> None:
     """Sum up the pixels of every bin but the lowest and the highest `part` of them.
 
     Parameters and `sums` are those of `clipped`, but that the third column divided by (Σ n)² is the
@@ -85,7 +103,7 @@ def trimmed(starts: Any, signals: Any, norms: Any, part: float, sums: Any) -> No
     """
     s, n, ratio = _buffers(starts)
     for b in range(starts.size - 1):
-        live = _gather(signals[starts[b] : starts[b + 1]], norms[starts[b] : starts[b + 1]], s, n)
+        live = _gather(signals, norms, darks, low, top, starts[b], starts[b + 1], s, n)
         cut = int(part * live)
         kept = live - 2 * cut
         row = sums[b]
@@ -95,24 +113,23 @@ def trimmed(starts: Any, signals: Any, norms: Any, part: float, sums: Any) -> No
             continue
         for i in range(live):
             ratio[i] = s[i] / n[i]
-        low, high = _nth(ratio[:live].copy(), cut), _nth(ratio[:live].copy(), live - 1 - cut)
+        first, last = _nth(ratio[:live].copy(), cut), _nth(ratio[:live].copy(), live - 1 - cut)
         # Of pixels equal to a limit as many are left out as it takes.
         below, above = 0, 0
         for i in range(live):
-            below += ratio[i] < low
-            above += ratio[i] > high
+            below += ratio[i] < first
+            above += ratio[i] > last
         for i in range(live):
-            inside = low < ratio[i] < high
-            if ratio[i] == low and below < cut:
+            if ratio[i] == first and below < cut:
                 below += 1
-            elif ratio[i] == high and above < cut:
+            elif ratio[i] == last and above < cut:
                 above += 1
-            elif inside or ratio[i] in (low, high):
+            elif first <= ratio[i] <= last:
                 row[0] += s[i]
                 row[1] += n[i]
         mean = row[0] / row[1]
         for i in range(live):
-            off = n[i] * (min(max(ratio[i], low), high) - mean)
+            off = n[i] * (min(max(ratio[i], first), last) - mean)
             row[2] += off * off
         row[2] *= kept * kept / (max(live - 1, 1) * live * (1.0 - 2.0 * cut / live) ** 2)
 
@@ -127,21 +144,22 @@ def _buffers(starts: Any) -> Any:
 
 
 @compiled
-def _has_gaps(s: Any) -> bool:
-    whole = True
-    for i in range(s.size):
-        whole &= s[i] == s[i]
-    return not whole
+def _copy(block: Any, held: Any) -> None:
+    for i in range(block.size):
+        held[i] = block[i]
 
 
 @compiled
-def _gather(signals: Any, norms: Any, s: Any, n: Any) -> int:
-    """Copy the pixels that measured; return how many they are."""
+def _gather(
+    signals: Any, norms: Any, darks: Any, low: Any, top: Any, start: int, stop: int, s: Any, n: Any
+) -> int:
+    """Copy S - D and n of the pixels of a bin that measured; return how many they are."""
     live = 0
-    for i in range(signals.size):
-        s[live] = signals[i]
-        n[live] = norms[i]
-        live += not math.isnan(signals[i])
+    for i in range(start, stop):
+        if low <= signals[i] <= top:
+            s[live] = float(signals[i]) - (darks[i] if darks.size else 0.0)
+            n[live] = norms[i]
+            live += 1
     return live
 
 

@@ -81,13 +81,16 @@ def full_runs(
 
 @compiled
 def _box(center: Any, corners: Any, i: int, j: int, low: float, width: float) -> Any:
-    """Return the extent of a pixel in bins."""
+    """Return the extent of a pixel in bins; it does not reach beyond the beam."""
     middle = center[i, j]
     reach = max(
         max(abs(corners[i, j] - middle), abs(corners[i, j + 1] - middle)),
         max(abs(corners[i + 1, j] - middle), abs(corners[i + 1, j + 1] - middle)),
     )
-    return (middle - reach - low) / width, (middle + reach - low) / width
+    start = middle - reach
+    if middle > 0.0:  # -d, which is negative, comes from the beam and not up to it
+        start = max(start, 0.0)
+    return (start - low) / width, (middle + reach - low) / width
 
 
 @compiled

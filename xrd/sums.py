@@ -74,7 +74,7 @@ def add_whole(
     """
     for start in range(0, frame.size, BLOCK):
         block, places = frame[start : start + BLOCK], place[start : start + BLOCK]
-        if _all_live(block, low, top):
+        if all_live(block, low, top):
             _add_block(block, places, total)
             continue
         for i in range(block.size):
@@ -86,7 +86,7 @@ def add_whole(
 
 
 @compiled
-def _all_live(block: Any, low: Any, top: Any) -> bool:
+def all_live(block: Any, low: Any, top: Any) -> bool:
     """Tell whether every pixel measured; without a branch, so that many are looked at in one instruction."""
     live = True
     for i in range(block.size):
@@ -228,23 +228,10 @@ def correlation(first: Any, number: Any, weights: Any, norm: Any, squares: Any, 
 
 
 @compiled
-def sort_by_bin(frame: Any, slot: Any, dark: Any, low: Any, top: Any, signals: Any) -> None:
-    """Put S - D of the pixels into their slots in the order of the bins, NaN where not measured."""
-    for start in range(0, frame.size, BLOCK):
-        block, slots = frame[start : start + BLOCK], slot[start : start + BLOCK]
-        if dark.size == 0 and _all_live(block, low, top):
-            _place_block(block, slots, signals)
-            continue
-        for i in range(block.size):
-            live = low <= block[i] <= top
-            less = dark[start + i] if dark.size else 0.0
-            signals[slots[i]] = float(block[i]) - less if live else np.nan
-
-
-@compiled
-def _place_block(block: Any, slots: Any, signals: Any) -> None:
-    for i in range(block.size):
-        signals[slots[i]] = block[i]
+def sort_by_bin(frame: Any, slot: Any, out: Any) -> None:
+    """Put the signals of the pixels into their slots, in the order of the bins."""
+    for i in range(frame.size):
+        out[slot[i]] = frame[i]
 
 
 def limits(dtype: np.dtype[Any], is_counts: bool, saturation: float | None) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import beamline
-from beamline import export, model, provenance
+from beamline import export, export_patterns, model, provenance
 from beamline.errors import ConfigError, DataFileError, SchemaError
 from beamline.export import export_result
 from tests.beamline.examples import channels, experiment, images, patterns
@@ -133,7 +133,7 @@ def test_xye_needs_errors(tmp_path: Path) -> None:
 
 def test_more_than_ten_thousand_frames_still_sort_by_name(tmp_path: Path) -> None:
     ds = patterns(frames=1).isel(two_theta=slice(2), frame=np.zeros(10_001, dtype=int)).drop_vars("time")
-    names = [name for name, _ in export._xye("x", ds)]
+    names = [name for name, _ in export_patterns.xye("x", ds)]
     assert names[0] == "x_00000.xye"
     assert names == sorted(names)
 
@@ -350,7 +350,7 @@ def test_times_of_an_unknown_zone_are_not_called_utc(tmp_path: Path) -> None:
 
 
 def test_format_that_is_not_known(stored: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="format 'xls': is not known; one of xye, csv, nxs"):
+    with pytest.raises(ConfigError, match="format 'xls': is not known; one of xye, fxye, chi, csv, nxs"):
         export_result(stored, tmp_path, "xls")
 
 
@@ -372,5 +372,82 @@ def test_every_kind_is_written_by_every_format_that_says_so(kind: str, tmp_path:
 
     beamline.save(of_kind(kind), tmp_path / "x.nc")
     for name, form in export.FORMATS.items():
-        if kind in form.kinds and name != "xye":
+        if kind in form.kinds and name not in ("xye", "fxye", "chi"):
             assert export_result(tmp_path / "x.nc", tmp_path, name)
+
+
+def integrated(frames: int = 2) -> xr.Dataset:
+    """Patterns with an empty bin inside and at either end."""
+    ds = with_units(patterns(frames)).assign_attrs(wavelength=0.1173, polarization_corrected=1)
+    for name in ("intensity", "intensity_errors"):
+        ds[name].values[:, [0, 7, -1]] = np.nan
+    return ds
+
+
+@pytest.mark.parametrize("name", ["fxye", "chi"])
+def test_what_refinement_programs_read_reads_back(name: str, tmp_path: Path) -> None:
+    ds = integrated()
+    beamline.save(ds, tmp_path / "x.nc")
+    paths = export_result(tmp_path / "x.nc", tmp_path / "out", name)
+    files = [path for path in paths if path.suffix == f".{name}"]
+    assert [path.name for path in files] == [f"x_0000.{name}", f"x_0001.{name}"]
+    for index, path in enumerate(files):
+        back = beamline.read(path, kind="xrd.patterns")
+        assert isinstance(back, xr.Dataset)
+        expected = ds.isel(frame=index)
+        expected = expected.where(np.isfinite(expected["intensity"]), drop=True)
+        found = back.isel(frame=0).where(np.isfinite(back["intensity"].isel(frame=0)), drop=True)
+        for column in ("two_theta", "intensity", "intensity_errors"):
+            np.testing.assert_allclose(found[column], expected[column], rtol=1e-8)
+
+
+def test_gsas_reads_lines_of_eighty_characters_in_centidegrees(tmp_path: Path) -> None:
+    ds = integrated(1)
+    beamline.save(ds, tmp_path / "x.nc")
+    pattern, instrument = export_result(tmp_path / "x.nc", tmp_path / "out", "fxye")
+    raw = pattern.read_bytes()
+    lines = raw.split(b"\r\n")
+    assert lines.pop() == b""
+    assert {len(line) for line in lines} == {80}
+    bank = lines[1].split()
+    step = float(ds["two_theta"][1] - ds["two_theta"][0])
+    assert bank[:2] == [b"BANK", b"1"]
+    assert int(bank[2]) == int(bank[3]) == len(lines) - 2 == ds.sizes["two_theta"] - 2
+    assert bank[4] == b"CONS"
+    assert float(bank[5]) == pytest.approx(100 * float(ds["two_theta"][1]))
+    assert float(bank[6]) == pytest.approx(100 * step)
+    assert bank[7:] == [b"0", b"0", b"FXYE"]
+    gap = lines[2 + 6].split()  # bin 7, after the first that was left out
+    assert (float(gap[1]), float(gap[2])) == (0.0, 0.0)
+    values = dict(line.split(":") for line in instrument.read_text().splitlines()[1:])
+    assert (values["Type"], float(values["Lam"]), float(values["Polariz."])) == ("PXC", 0.1173, 1.0)
+
+
+def test_polarisation_that_is_left_stands_in_the_instrument(tmp_path: Path) -> None:
+    beamline.save(integrated(1).assign_attrs(polarization_corrected=0), tmp_path / "x.nc")
+    _, instrument = export_result(tmp_path / "x.nc", tmp_path / "out", "fxye")
+    assert "Polariz.:0.5" in instrument.read_text().splitlines()
+
+
+def test_gsas_needs_even_bins(tmp_path: Path) -> None:
+    ds = integrated(1)
+    beamline.save(ds.assign_coords(two_theta=ds["two_theta"] ** 2), tmp_path / "x.nc")
+    with pytest.raises(SchemaError, match=r"not even.*axis"):
+        export_result(tmp_path / "x.nc", tmp_path / "out", "fxye")
+
+
+def test_a_cake_has_the_names_of_its_definition(tmp_path: Path) -> None:
+    azimuth = [-90.0, 0.0, 90.0]
+    ds = integrated().drop_vars("time", errors="ignore").expand_dims(azimuth=azimuth, axis=1)
+    names = ("intensity", "intensity_errors")
+    ds = model.with_defaults(ds[list(names)].assign_attrs(solid_angle_corrected=1), "xrd.cakes")
+    beamline.save(ds, tmp_path / "x.nc")
+    (path,) = export_result(tmp_path / "x.nc", tmp_path / "out", "nxs")
+    with h5py.File(path) as file:
+        entry = file["entry"]
+        assert entry["definition"].asstr()[()] == "NXazint2d"
+        data = entry["data"]
+        assert data["I"].shape == (2, 3, ds.sizes["two_theta"])
+        assert list(data.attrs["axes"]) == [".", "azimuthal_axis", "radial_axis"]
+        assert data.attrs["interpretation"] == "image"
+        np.testing.assert_array_equal(data["azimuthal_axis"], azimuth)
