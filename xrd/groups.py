@@ -37,7 +37,7 @@ def group(patterns: xr.Dataset, size: int | None = None, by: str | None = None) 
     -------
     Dataset of kind ``xrd.patterns``
         With ``averaged``: the exposures in the mean. Numbers and times of the frames are their means, texts
-        are kept where all of a group have the same.
+        are kept where each group has one.
 
     Raises
     ------
@@ -53,6 +53,11 @@ def group(patterns: xr.Dataset, size: int | None = None, by: str | None = None) 
     if "monitor" in patterns:
         weights = weights * patterns["monitor"]
     weights = weights.where(np.isfinite(patterns["intensity"]), 0.0)
+    for name, coord in patterns.coords.items():
+        if coord.dims == ("frame",) and coord.dtype.kind not in "iufM":
+            values = coord.values
+            if any(len(set(values[frames].tolist())) > 1 for frames in members):
+                patterns = patterns.drop_vars([name])
     groups = [
         _mean(patterns.isel(frame=frames), weights.isel(frame=frames), patterns["intensity"].dims)
         for frames in members
@@ -104,8 +109,7 @@ def _mean(part: xr.Dataset, weights: xr.DataArray, dims: tuple[Any, ...]) -> xr.
             continue
         if coord.dtype.kind in "iufM":
             coords[name] = coord.mean().variable
-        elif len(set(coord.values.tolist())) == 1:
+        else:
             coords[name] = coord[0].variable
-        if name in coords:
-            coords[name].attrs = coord.attrs
+        coords[name].attrs = coord.attrs
     return ds.assign_coords(coords).assign_coords(averaged=float(averaged)).expand_dims("frame")

@@ -117,11 +117,11 @@ def range_of(
     Raises
     ------
     ConfigError
-        No pixel is in the range, or the pixels have none.
+        No pixel is in the range, or there is none along d.
     """
+    if axis == "d" and given is None:
+        raise ConfigError("d_range", "is not given, and d grows without end towards the beam", "give d_range")
     first, last = float(positions.min()), float(positions.max())
-    if not np.isfinite(first + last) and given is None:
-        raise ConfigError(f"{axis}_range", "has no end: the beam falls on the detector", f"give {axis}_range")
     # A thousandth of a bin wider, so that the outermost pixels do not fall on an edge.
     margin = 1e-3 * (last - first) / bins
     low, high = given or (first - margin, last + margin)
@@ -262,9 +262,9 @@ class Kernel:
         `gain` is 0 where it is not known.
         """
         slot, starts, norms, darks = self._order
-        if getattr(self._room, "dtype", None) != frame.dtype:
-            self._room.dtype, self._room.signals = frame.dtype, np.empty(slot.size, frame.dtype)
-        signals = self._room.signals
+        signals = getattr(self._room, "signals", None)
+        if signals is None or signals.dtype != frame.dtype:
+            signals = self._room.signals = np.empty(slot.size, frame.dtype)
         sums.sort_by_bin(frame.reshape(-1), slot, signals)
         pixel = (starts, signals, norms, darks, low, top)
         found = np.empty((self.size, 5))

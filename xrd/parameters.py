@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from beamline import units
-from beamline.errors import ConfigError, SchemaError
+from beamline.errors import ConfigError, DataFileError, SchemaError
 from calibration import geometry as geometries
 from calibration.geometry import Geometry
 from xrd import pixels
@@ -77,11 +77,18 @@ def setup_of(parameters: Mapping[str, Any], shape: tuple[int, ...], sectors: tup
         parameters["polarization"],
         parameters["solid_angle"],
         sensor,
-        Source(parameters["mask"]),
-        Source(parameters["flat"]),
-        Source(parameters["dark"]),
+        _source("mask", parameters),
+        _source("flat", parameters),
+        _source("dark", parameters),
         parameters["mask_orientation"],
     )
+
+
+def _source(name: str, parameters: Mapping[str, Any]) -> Source:
+    try:
+        return Source(parameters[name])
+    except DataFileError as error:
+        raise ConfigError(name, f"{error.subject} {error.problem}", error.remedy) from error
 
 
 def range_along(parameters: Mapping[str, Any], wavelength: float) -> tuple[float, float] | None:

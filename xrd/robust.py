@@ -157,7 +157,7 @@ def _gather(
     live = 0
     for i in range(start, stop):
         if low <= signals[i] <= top:
-            s[live] = float(signals[i]) - (darks[i] if darks.size else 0.0)
+            s[live] = np.float64(signals[i]) - (darks[i] if darks.size else 0.0)
             n[live] = norms[i]
             live += 1
     return live
@@ -168,7 +168,7 @@ def _outliers(s: Any, n: Any, mean: float, limit: float, extra: float) -> int:
     """Return the number of outliers."""
     outliers = 0
     for i in range(s.size):
-        outliers += _is_outlier(float(s[i]), float(n[i]), mean, limit, extra)
+        outliers += _is_outlier(np.float64(s[i]), np.float64(n[i]), mean, limit, extra)
     return outliers
 
 
@@ -178,7 +178,7 @@ def _leave_out(s: Any, n: Any, mean: float, limit: float, extra: float, held: An
     left = 0
     for i in range(s.size):
         signal, norm = s[i], n[i]
-        if not _is_outlier(float(signal), float(norm), mean, limit, extra):
+        if not _is_outlier(np.float64(signal), np.float64(norm), mean, limit, extra):
             held[left] = signal
             weights[left] = norm
             left += 1

@@ -43,7 +43,7 @@ def settle_shared(first: Any, number: Any, weights: Any, norm: Any, dark: Any, o
 
 @compiled
 def _settle(row: Any, weight: float, norm: float, dark: float) -> None:
-    c = float(weight)
+    c = np.float64(weight)
     row[0] += c
     row[1] += c * c
     row[2] += c * norm
@@ -119,9 +119,9 @@ def add_shared(
         n = int(number[i])
         b = int(first[i])
         if low <= frame[i] <= top:
-            s = float(frame[i])
+            s = np.float64(frame[i])
             for k in range(n):
-                c = float(weights[at + k])
+                c = np.float64(weights[at + k])
                 sums[b + k, 0] += c * s
                 sums[b + k, 1] += c * c * s
         else:
@@ -151,9 +151,9 @@ def add_shared_four(
         b = int(first[i])
         live = (low <= f0[i] <= top) and (low <= f1[i] <= top)
         if live and (low <= f2[i] <= top) and (low <= f3[i] <= top):
-            s0, s1, s2, s3 = float(f0[i]), float(f1[i]), float(f2[i]), float(f3[i])
+            s0, s1, s2, s3 = np.float64(f0[i]), np.float64(f1[i]), np.float64(f2[i]), np.float64(f3[i])
             for k in range(n):
-                c = float(weights[at + k])
+                c = np.float64(weights[at + k])
                 square = c * c
                 sums[b + k, 0] += c * s0
                 sums[b + k, 1] += c * s1
@@ -166,9 +166,9 @@ def add_shared_four(
         else:
             for f in range(4):
                 for k in range(n):
-                    c = float(weights[at + k])
+                    c = np.float64(weights[at + k])
                     if low <= frames[f, i] <= top:
-                        s = float(frames[f, i])
+                        s = np.float64(frames[f, i])
                         sums[b + k, f] += c * s
                         sums[b + k, 4 + f] += c * c * s
                     else:
@@ -184,7 +184,7 @@ def scatter_whole(
     for i in range(frame.size):
         if low <= frame[i] <= top:
             b = place[i]
-            off = float(frame[i]) - (dark[i] if dark.size else 0.0) - norm[i] * mean[b]
+            off = np.float64(frame[i]) - (dark[i] if dark.size else 0.0) - norm[i] * mean[b]
             out[b] += off * off
 
 
@@ -205,10 +205,10 @@ def scatter_shared(
     at = 0
     for i in range(frame.size):
         if low <= frame[i] <= top:
-            signal = float(frame[i]) - (dark[i] if dark.size else 0.0)
+            signal = np.float64(frame[i]) - (dark[i] if dark.size else 0.0)
             for k in range(int(number[i])):
                 b = int(first[i]) + k
-                off = float(weights[at + k]) * (signal - norm[i] * mean[b])
+                off = np.float64(weights[at + k]) * (signal - norm[i] * mean[b])
                 out[b] += off * off
         at += int(number[i])
 
@@ -220,10 +220,10 @@ def correlation(first: Any, number: Any, weights: Any, norm: Any, squares: Any, 
     for i in range(first.size):
         n = int(number[i])
         for k in range(n):
-            c = float(weights[at + k])
+            c = np.float64(weights[at + k])
             squares[int(first[i]) + k] += c * c * norm[i]
             if k + 1 < n:
-                beside[int(first[i]) + k] += c * float(weights[at + k + 1]) * norm[i]
+                beside[int(first[i]) + k] += c * np.float64(weights[at + k + 1]) * norm[i]
         at += n
 
 
