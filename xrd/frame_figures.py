@@ -14,7 +14,7 @@ from beamline import plotting
 from xrd.figures import edges_of, two_theta_axis
 from xrd.frames import Image, frames_of
 from xrd.parameters import as_geometry
-from xrd.pixels import positions
+from xrd.pixels import azimuths, positions
 from xrd.sources import Source, mask_of
 from xrd.sums import limits
 
@@ -40,8 +40,8 @@ def frame(
 ) -> Figure:
     """Draw a frame as it is stored, with the rings where the geometry puts them and the mask in colour.
 
-    Where the geometry is right, the dashed lines lie on the rings of the image. Pixels that did not measure
-    are white.
+    Lines are drawn on one half of the rings; where the geometry is right, they go on as the rings of the
+    image on the other half. Pixels that did not measure are white.
 
     Parameters
     ----------
@@ -81,6 +81,7 @@ def frame(
             axes.imshow(cover, extent=extent, cmap=ListedColormap([plotting.COLORS[1]]), alpha=0.45)
         angles = positions(geometry, shape, "two_theta")[::step, ::step]
         levels = sorted(angle for angle in _rings(geometry, rings) if angles.min() < angle < angles.max())
+        angles[azimuths(geometry, shape)[::step, ::step] < 0] = np.nan
         if levels:
             x, y = np.arange(0, shape[1], step) + 0.5, np.arange(0, shape[0], step) + 0.5
             axes.contour(x, y, angles, levels, colors="white", linewidths=0.5, linestyles="dashed")
