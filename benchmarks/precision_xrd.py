@@ -13,6 +13,7 @@ import xarray as xr
 
 import beamline
 import xrd
+from benchmarks import precision_integration
 from benchmarks.measures import Array, Measured, Quantity, fit_gaussian, gaussian, pulls, rms
 from calibration.geometry import Geometry, load
 from xrd.simulate import CEO2, Profile, pixel_normalization, powder_frames
@@ -223,6 +224,7 @@ def _ring_limit(position: float, area: float) -> float:
 
 
 QUANTITIES = {
+    **precision_integration.QUANTITIES,
     "ceria": Quantity(ceria, real=True),
     "dioptas": Quantity(dioptas, real=True),
     "iron": Quantity(iron, real=True),

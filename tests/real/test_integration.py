@@ -190,6 +190,63 @@ def test_steel_agrees_with_gsas(data_dir: Path) -> None:
     assert np.max(np.abs(shifts)) < 1.0
 
 
+SMOOTH = [(1.50, 3.00), (4.20, 4.80), (5.625, 5.95), (7.90, 8.20)]
+"""Ranges of 2θ (deg) without a spot of the steel, of which GSAS-II masked some."""
+
+
+def test_sums_are_those_of_gsas(data_dir: Path) -> None:
+    """Up to one factor, as GSAS-II refers intensities to a distance of 1 m."""
+    folder = data_dir / MAR
+    theirs = np.loadtxt(folder / "nx09_strain_011_gsas2.xye")
+    image: Any = beamline.read(folder / "nx09_strain_011.mar2300")
+    geometry = load(folder / "nx09_strain_011.imctrl", orientation=2, pixel_size=(150e-6, 150e-6))
+    pattern = xrd.integrate(image, geometry, bins=2500, two_theta_range=(1.5, 9.0), error_model="azimuthal")
+    ratios = []
+    for low, high in SMOOTH:
+        inside = (theirs[:, 0] >= low) & (theirs[:, 0] < high) & (theirs[:, 1] > 0)
+        ratios.append(pattern["intensity"].values[0, inside].sum() / theirs[inside, 1].sum())
+    np.testing.assert_allclose(ratios / np.mean(ratios), 1.0, atol=5e-3)
+    assert np.mean(ratios) == pytest.approx((1000 / 1118.86) ** 2, rel=0.01)
+
+
+def test_shapes_of_gsas_cover_what_dioptas_masks(data_dir: Path) -> None:
+    """Two people drew masks of one cell: most of the smaller lies in the larger, upside down less of it."""
+    folder = data_dir / IRON
+    geometry = load(folder / "CeO2_cal_Dioptas.poni", orientation=2)
+    shape = (1043, 981)
+    gsas = xrd.read_mask(folder / "DiffractionMask_GSAS.immask", shape, 3, geometry)
+    dioptas = xrd.read_mask(folder / "DiffractionMask_Dioptas.mask", shape, 2)
+    shared = (gsas & dioptas).sum() / gsas.sum()
+    assert shared > 0.85
+    assert (gsas[::-1] & dioptas).sum() / gsas.sum() < shared - 0.1
+
+
+def test_the_shadows_of_a_cell_are_found(data_dir: Path) -> None:
+    folder = data_dir / IRON
+    frames: Any = beamline.read([folder / f"BCC1_2GPa_10s_001_{i:05d}.tif" for i in range(1, 6)])
+    mask = xrd.find_mask(frames, load(folder / "CeO2_cal_Dioptas.poni", orientation=2)).values != 0
+    drawn = xrd.read_mask(folder / "DiffractionMask_Dioptas.mask", mask.shape, 2)
+    assert mask[drawn].mean() > 0.95
+    # Hot pixels and the edges of shadows, which the drawn mask leaves in.
+    assert mask[~drawn].mean() < 0.03
+
+
+def test_both_geometries_of_the_pixium_give_one_pattern(data_dir: Path) -> None:
+    image: Any = beamline.read(data_dir / PIXIUM / "pixium_03150.tif")
+    tops = []
+    for name, orientation in (("DLS_CeO2_1200mm.poni", 2), ("DLS_CeO2_1200mm_pyFAI.poni", 3)):
+        geometry = load(data_dir / PIXIUM / name, orientation)
+        pattern = xrd.integrate(
+            image, geometry, bins=1000, error_model="azimuthal", two_theta_range=(2.0, 12.0), clip=5.0
+        )
+        x, y = pattern["two_theta"].values, pattern["intensity"].values[0]
+        start = x[np.nanargmax(y)]
+        tops.append((centre(x, y, start, 0.15), np.nansum(y)))
+    # The two calibrations differ by some 0.02 % in the distance.
+    assert abs(tops[0][0] - tops[1][0]) < 0.004
+    assert tops[0][1] == pytest.approx(tops[1][1], rel=2e-3)
+
+
 @pytest.mark.parametrize(("name", "right"), [("DLS_CeO2_1200mm.poni", 2), ("DLS_CeO2_1200mm_pyFAI.poni", 3)])
 def test_dioptas_flips_and_pyfai_does_not(name: str, right: int, data_dir: Path) -> None:
     """Rings are sharp in the orientation of the program that calibrated, and only there."""
