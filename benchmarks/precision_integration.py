@@ -77,10 +77,9 @@ def steel(data: Path) -> Iterator[Measured]:
     )
     shifts = []
     for start in (2.270, 3.939, 5.577, 6.051, 6.540):
-        fits = (
-            fit_gaussian(*curve, start, 0.04, 0.01)
-            for curve in ((x, y), (theirs[:, 0] + 0.0015, theirs[:, 1]))  # GSAS-II gives the lower edge
-        )
+        # GSAS-II gives the lower edge of a bin.
+        curves = ((x, y), (theirs[:, 0] + 0.0015, theirs[:, 1]))
+        fits = [fit_gaussian(a, b, start, 0.04, 0.01) for a, b in curves]
         ours, other = (np.nan if fit is None else fit[0][1] for fit in fits)
         shifts.append(1e3 * (ours - other))
     yield Measured(
