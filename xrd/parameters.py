@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 HC = 12398.419843320026
 """Planck's constant times the speed of light in eV angstrom (exact in the SI)."""
 
+MOST_SHARED_BINS = 50_000
+"""A pixel near the beam would lie in more bins than its run can count."""
+
 MOST_SECTORS = 3600
 
 MOST_BINS = 1_000_000
@@ -61,6 +64,10 @@ def setup_of(parameters: Mapping[str, Any], shape: tuple[int, ...], sectors: tup
     if robust and parameters["splitting"] != "none":
         raise ConfigError(
             robust[0], "needs whole pixels: part of one is no outlier", 'leave splitting at "none"'
+        )
+    if parameters["splitting"] != "none" and parameters["bins"] > MOST_SHARED_BINS:
+        raise ConfigError(
+            "bins", f"are {parameters['bins']}", f"{MOST_SHARED_BINS} at most where pixels are shared"
         )
     geometry = parameters["geometry"]
     sensor = parameters["sensor"]
@@ -315,8 +322,13 @@ def _pixels(meaning: str, dtypes: str) -> Callable[[str, Any], Any]:
 
 
 def _sensor(name: str, value: Any) -> float | str | None:
-    if value is None or isinstance(value, str):
-        return value
+    if isinstance(value, str):
+        try:
+            value = float(value)  # as a command line has it
+        except ValueError:
+            return str(value)
+    if value is None:
+        return None
     if not _is_number(value) or not value > 0:
         raise ConfigError(name, f"is {_what(value)}", 'it is μt, above 0, or text such as "CsI 500 um"')
     return float(value)

@@ -176,7 +176,7 @@ def test_a_layer_that_absorbs_little_sees_more_at_an_angle(geometry: Geometry) -
     efficiency = (1 - np.exp(-absorption / cosine)) / (1 - np.exp(-absorption))
     assert efficiency.max() > 1.001
     frame = 100.0 * pixel_normalization(geometry, 0.99) * efficiency
-    for sensor in ("CsI 500 um", absorption, "CsI 0.5 mm 4.51"):
+    for sensor in ("CsI 500 um", absorption, str(absorption), "CsI 0.5 mm 4.51"):
         found = xrd.integrate(frame, geometry, bins=40, sensor=sensor)
         np.testing.assert_allclose(found["intensity"], 100.0, rtol=1e-6)
         assert found.attrs["sensor_corrected"] == 1
@@ -256,11 +256,12 @@ def test_an_integrator_keeps_what_it_was_given(geometry: Geometry) -> None:
         ({"sensor": "Xq 1 mm 3.0"}, "sensor"),
         ({"sensor": 0.0}, "sensor"),
         ({"monitor": 3}, "monitor"),
+        ({"splitting": "bbox", "bins": 50_001}, "50000 at most"),
     ],
 )
 def test_what_cannot_be_is_refused(parameters: dict[str, Any], said: str, geometry: Geometry) -> None:
     with pytest.raises(ConfigError, match=said):
-        xrd.integrate(poisson(), geometry, bins=BINS, **parameters)
+        xrd.integrate(poisson(), geometry, **{"bins": BINS, **parameters})
 
 
 def test_a_dark_image_does_not_excuse_the_gain(geometry: Geometry) -> None:
