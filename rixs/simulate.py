@@ -24,7 +24,9 @@ from rixs import irixs_files
 from rixs.simulated_samples import FEATURE as FEATURE
 from rixs.simulated_samples import STATES as STATES
 from rixs.simulated_samples import WINDOW as WINDOW
-from rixs.simulated_samples import expected_photons, spectrum, tio2_absorption
+from rixs.simulated_samples import expected_photons as expected_photons
+from rixs.simulated_samples import spectrum as spectrum
+from rixs.simulated_samples import tio2_absorption
 from rixs.simulated_spectrograph import ALS_801 as ALS_801
 from rixs.simulated_spectrograph import FINE as FINE
 from rixs.simulated_spectrograph import GAIN as GAIN

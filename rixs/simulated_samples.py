@@ -77,7 +77,7 @@ def expected_photons(
     margin = np.abs(places).max() + 1
     ends = spectrograph.energy(np.array([borders.min() - margin, borders.max() + margin]))
     # Lines are no sharper than the resolution: between steps of a fiftieth of it, photons add up linearly.
-    grid = np.linspace(*ends, int(np.ptp(ends) / (spectrograph.resolution / 50)) + 2)
+    grid = np.linspace(ends[0], ends[1], int(np.ptp(ends) / (spectrograph.resolution / 50)) + 2)
 
     def emitted(energy: float, place: float) -> Array:
         if oxidised is None:
