@@ -37,6 +37,9 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 DRIFT = 0.1
 """Standard deviation of the drift over a scan (px) where nothing else is stated."""
 
+DRIFTED = 2.0
+"""A drift of more than so many of its standard deviations is taken out."""
+
 ODDS = 1e-4
 """Lines that would scatter about their axis as they do by no better chance are not elastic."""
 
@@ -109,9 +112,9 @@ class EmissionAxis(Calibration):
         return np.asarray(self.coefficients[1] + 2 * self.coefficients[2] * t)
 
     def moved(self, spectra: xr.Dataset) -> Array:
-        """Return by how much (px) the lines of each spectrum have drifted from the axis."""
+        """Return how far (px) the lines of each spectrum have drifted from the axis; 0 where that may be."""
         first, last = self.clock
-        if self.drift == 0.0 or last == first:
+        if abs(self.drift) <= DRIFTED * self.drift_errors or last == first:
             return np.zeros(spectra.sizes["frame"])
         return np.asarray(self.drift * ((clock_of(spectra) - first) / (last - first) - 0.5))
 
@@ -144,7 +147,7 @@ def calibrate(spectra: xr.Dataset, excitation: Shift | None = None, drift: float
         elastic line on one path; the lines scatter about the axis as chance does in 1 of 10⁴ scans, or are
         too close for one; the axis turns back on the detector; or the energies are corrected already.
     """
-    from calibration.excitation import corrected_energies
+    from calibration.excitation import CORRECTION, corrected_energies
 
     clock = clock_of(spectra)
     # A frame without flux has no line.
@@ -175,7 +178,7 @@ def calibrate(spectra: xr.Dataset, excitation: Shift | None = None, drift: float
         coefficients=(float(found.axis[0]), float(found.axis[1]), float(found.axis[2])),
         covariance=tuple(tuple(map(float, row)) for row in found.covariance[:3, :3]),
         center=found.center,
-        excitation_shift=excitation.value if excitation is not None else 0.0,
+        excitation_shift=excitation.value if excitation else float(spectra.attrs.get(CORRECTION, 0.0)),
         energies=tuple(map(float, energy[found.spectra])),
         pixels=tuple(map(float, found.positions)),
         pixel_errors=tuple(map(float, found.errors)),

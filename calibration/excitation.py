@@ -61,6 +61,9 @@ class Shift(Calibration):
         return np.asarray(self.value + self.drift * progress)
 
 
+CORRECTION = "excitation_correction"
+"""Attribute of spectra whose energies are corrected: the shift at the middle of the scan, eV."""
+
 LARGEST = 5.0
 """Monochromators are off by less than this (eV)."""
 
@@ -146,7 +149,7 @@ def corrected_energies(spectra: xr.Dataset, shift: Shift | None) -> Array:
     stated = np.asarray(spectra["excitation_energy"].values, float)
     if shift is None:
         return stated
-    if "excitation_shift" in spectra.attrs:
+    if CORRECTION in spectra.attrs:
         raise CalibrationError(
             "excitation energies", "are corrected already", "apply a shift once; leave excitation= out"
         )
