@@ -55,7 +55,8 @@ def straighten(images: xr.Dataset, curvature: Curvature, gain: Gain) -> xr.Datas
     Dataset
         ``intensity`` (frame, pixel) in ADU, scaled from the live rows to all; NaN where less than half of the
         rows are live. ``live_rows`` (frame, pixel) says how many were, ``photon_rows`` and ``hit_rows`` how
-        many of them were near a photon or held one, ``empty_level`` is the mean of the others (ADU).
+        many of them were near a photon or held one, ``photon_charge`` is what those near one hold (ADU) and
+        ``empty_level`` the mean of the others.
 
     Raises
     ------
@@ -130,6 +131,7 @@ def spectra_of(sums: Array, images: xr.Dataset, rows: int, gain: Gain) -> xr.Dat
             "live_rows": (dims, live),
             "photon_rows": (dims, near, label[0]),
             "hit_rows": (dims, hit, label[1]),
+            "photon_charge": (dims, charge, {"units": "ADU", "long_name": "charge in rows near a photon"}),
             "empty_level": (dims, level, {"units": "ADU", "long_name": "mean of the pixels without photons"}),
         },
         coords={
