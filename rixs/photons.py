@@ -31,6 +31,10 @@ DENSE = 0.02
 """Photons per pixel in the brightest columns from which on a sixth of the events have another beside them."""
 
 
+AROUND = 9
+"""Bins the variance of each is taken from."""
+
+
 @provenance.step("rixs.count_photons", returns="rixs.spectra", framewise=True)
 def count_photons(
     images: xr.Dataset, curvature: Curvature, gain: Gain, dark: Dark | None = None, oversampling: int = 2
@@ -58,6 +62,7 @@ def count_photons(
         A frame is too bright, or the curvature is that of another detector.
     """
     import xarray as xr
+    from scipy.ndimage import uniform_filter1d
 
     from rixs.frame_kernels import count_events
 
@@ -83,7 +88,8 @@ def count_photons(
             )
         count_events(signal, mask, y, x, gain.offset, gain.gain, shift, pad, oversampling, counts[i])
         spikes.append(found)
-    variance = np.maximum(counts, 1.0)
+    # A bin without a photon says little by itself: the rate is that of the bins around, and one photon.
+    variance = (uniform_filter1d(counts, AROUND, axis=1) * AROUND + 1) / AROUND
     live = np.full(counts.shape, rows / oversampling)
     pixel = (np.arange(counts.shape[1]) + 0.5) / oversampling - 0.5 - pad
     dims = ("frame", "pixel")
