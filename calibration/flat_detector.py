@@ -1,0 +1,65 @@
+r"""Scattering angles on a flat detector, and how they change with where it stands.
+
+A detector is the array (distance, poni1, poni2, rot1, rot2) in m and rad, as `calibration.geometry` defines
+them; rot3 turns about the beam and changes no angle. With :math:`r^2 = p_1^2 + p_2^2 + L^2`,
+:math:`\cos 2θ = t_3 / r`, hence on the detector
+
+.. math:: \frac{∂\,2θ}{∂p_i} = \frac{1}{\sin 2θ} \left( \frac{t_3\, p_i}{r^3} - \frac{1}{r} \frac{∂t_3}{∂p_i} \right) .
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+PARAMETERS = ("distance", "poni1", "poni2", "rot1", "rot2")
+
+
+def laboratory(detector: Array, y: Array, x: Array) -> tuple[Array, Array, Array]:
+    """Return t1 (vertical), t2 (horizontal) and t3 (along the beam), in m, of points of the detector."""
+    distance, poni1, poni2, rot1, rot2 = detector
+    p1, p2 = y - poni1, x - poni2
+    sin1, cos1, sin2, cos2 = np.sin(rot1), np.cos(rot1), np.sin(rot2), np.cos(rot2)
+    t1 = p1 * cos2 + p2 * (sin1 * sin2) - distance * cos1 * sin2
+    t2 = p2 * cos1 + distance * sin1
+    t3 = p1 * sin2 - p2 * (cos2 * sin1) + distance * cos1 * cos2
+    return t1, t2, t3
+
+
+def two_theta(detector: Array, y: Array, x: Array) -> Array:
+    """Return 2θ (rad) of points of the detector."""
+    t1, t2, t3 = laboratory(detector, y, x)
+    return np.arctan2(np.hypot(t1, t2), t3)
+
+
+def azimuth(detector: Array, y: Array, x: Array) -> Array:
+    """Return the azimuth about the beam (rad, from x towards y) of points of the detector."""
+    t1, t2, _ = laboratory(detector, y, x)
+    return np.arctan2(t1, t2)
+
+
+def slope(detector: Array, y: Array, x: Array) -> tuple[Array, Array]:
+    """Return ∂2θ/∂y and ∂2θ/∂x (rad/m) at points of the detector."""
+    distance, poni1, poni2, rot1, rot2 = detector
+    t1, t2, t3 = laboratory(detector, y, x)
+    p1, p2 = y - poni1, x - poni2
+    squared = p1**2 + p2**2 + distance**2
+    across = np.maximum(np.hypot(t1, t2), 1e-12)
+    along1, along2 = np.sin(rot2), -np.cos(rot2) * np.sin(rot1)
+    return (t3 * p1 / squared - along1) / across, (t3 * p2 / squared - along2) / across
+
+
+def center(detector: Array) -> tuple[float, float]:
+    """Return where the beam meets the detector: y and x in m."""
+    distance, poni1, poni2, rot1, rot2 = (float(value) for value in detector)
+    return poni1 + distance * np.tan(rot2) / np.cos(rot1), poni2 - distance * np.tan(rot1)
+
+
+def from_center(distance: float, y: float, x: float, rot1: float, rot2: float) -> Array:
+    """Return the detector at a distance (along its normal) that the beam meets at (y, x), in m."""
+    return np.array(
+        [distance, y - distance * np.tan(rot2) / np.cos(rot1), x + distance * np.tan(rot1), rot1, rot2]
+    )

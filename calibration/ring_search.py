@@ -1,0 +1,91 @@
+"""From an image of a calibrant to the geometry: seed, points, refinement, rings added, judgement."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from beamline.errors import CalibrationError
+from calibration.flat_detector import Array
+from calibration.frames import Frame
+from calibration.ridges import find_ridges
+from calibration.ring_cells import Cells, fit_cells, near_rings
+from calibration.ring_judge import Judgement, gaps, judge_rings, pixel_angle, rings_alone
+from calibration.ring_refinement import Fit, refine
+from calibration.ring_seed import Seed, find_seed
+
+STAGES = ((8, 8.0), (16, 6.0), (1000, 5.0), (1000, 5.0))
+"""Of each stage: how many rings are used at most, and the reach (px) around each."""
+
+SPACING = 3.0
+"""A ring is used when the next one is farther than so many widths (FWHM)."""
+
+SECTORS = 72
+"""Points on a full ring; on large rings a multiple of it, so that an arc is no longer than `ARC` px."""
+
+ARC = 60.0
+
+
+class Found(NamedTuple):
+    """A geometry with its covariance and all that speaks for it."""
+
+    fit: Fit
+    seed: Seed
+    judgement: Judgement
+    cells: Cells
+    rings: Array
+
+
+def search(frame: Frame, angles: Array, guess: Array | None = None) -> Found:
+    """Return the geometry of an image.
+
+    Raises
+    ------
+    CalibrationError
+        No geometry explains the rings, or too few points determine it.
+    """
+    seed = find_seed(find_ridges(frame.signal, frame.live), frame.live, frame.pixel_size, angles, guess)
+    detector = seed.detector
+    width = 3.0
+    for most, reach in STAGES:
+        cells, rings = points(frame, detector, angles, width, reach, most)
+        fit = refine(detector, cells, rings, frame.pixel)
+        if fit is None:
+            raise CalibrationError(
+                "calibration image",
+                f"has only {cells.y.size} points on rings, which do not determine the geometry",
+                "bring more rings onto the detector, or count longer",
+            )
+        detector = fit.detector
+        per_pixel = pixel_angle(detector, rings, frame.pixel)[cells.ring]
+        width = float(np.clip(2.355 * np.median(cells.width / per_pixel), 1.0, 12.0))
+    return Found(fit, seed, judge_rings(frame, detector, angles), cells, rings)
+
+
+def points(
+    frame: Frame, detector: Array, angles: Array, width: float, reach: float, most: int = 1000
+) -> tuple[Cells, Array]:
+    """Return points on rings, and the rings (2θ in rad) they lie on.
+
+    Parameters
+    ----------
+    width
+        FWHM of the rings, px.
+    reach
+        How far (px) from where it should be a ring is sought; at least 1.5 `width`.
+    most
+        How many rings, from the inside.
+    """
+    rings = rings_alone(frame, detector, angles, SPACING * width)[:most]
+    if not rings.size:
+        none = np.zeros(0)
+        return Cells(none.astype(np.intp), none.astype(np.intp), none, none, none, none, none), rings
+    pixel = pixel_angle(detector, rings, frame.pixel)
+    span = np.minimum(0.45 * gaps(angles, rings), max(reach, 1.5 * width) * pixel)
+    pixels = near_rings(frame.signal, frame.live, frame.pixel_size, detector, rings, span)
+    radius = detector[0] * np.tan(np.minimum(rings, 1.4)) / frame.pixel
+    double = np.maximum(np.ceil(np.log2(2 * np.pi * radius / ARC / SECTORS)), 0)
+    sectors = (SECTORS * 2 ** np.minimum(double, 5)).astype(np.intp)
+    sector = ((pixels.azimuth + np.pi) / (2 * np.pi) * sectors[pixels.ring]).astype(np.intp)
+    return fit_cells(pixels, detector, rings, span, sector), rings
