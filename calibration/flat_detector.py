@@ -52,6 +52,18 @@ def slope(detector: Array, y: Array, x: Array) -> tuple[Array, Array]:
     return (t3 * p1 / squared - along1) / across, (t3 * p2 / squared - along2) / across
 
 
+def normalization(detector: Array, y: Array, x: Array, polarization: float) -> Array:
+    """Return solid angle (relative to normal incidence) times polarisation of points of the detector.
+
+    cos³α ½ (1 + cos²2θ - p cos 2χ sin²2θ), α the angle of incidence, χ the azimuth from the horizontal (x).
+    """
+    t1, t2, t3 = laboratory(detector, y, x)
+    squared = t1**2 + t2**2 + t3**2
+    horizontal, vertical = t2**2 / squared, t1**2 / squared
+    polarized = 0.5 * (2.0 - horizontal - vertical - polarization * (horizontal - vertical))
+    return np.asarray((detector[0] / np.sqrt(squared)) ** 3 * polarized)
+
+
 def center(detector: Array) -> tuple[float, float]:
     """Return where the beam meets the detector: y and x in m."""
     distance, poni1, poni2, rot1, rot2 = (float(value) for value in detector)

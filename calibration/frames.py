@@ -16,11 +16,12 @@ FEWEST_PIXELS = 64
 
 
 class Frame(NamedTuple):
-    """Signal (y, x), which pixels measure, and the size of a pixel along (y, x) in m."""
+    """Signal (y, x), which pixels measure, size of a pixel along (y, x) in m, polarisation factor of the beam."""
 
     signal: np.ndarray[Any, np.dtype[np.float32]]
     live: np.ndarray[Any, np.dtype[np.bool_]]
     pixel_size: tuple[float, float]
+    polarization: float = 0.0
 
     @property
     def pixel(self) -> float:
@@ -33,6 +34,7 @@ def frame_of(
     pixel_size: float | tuple[float, float] | None,
     mask: Any = None,
     orientation: int = 3,
+    polarization: float = 0.99,
 ) -> Frame:
     """Return an image, in the order of indices that `orientation` names, and what of it can be used.
 
@@ -49,6 +51,8 @@ def frame_of(
         Array (y, x), nonzero = masked, or an ``.npy`` of it.
     orientation
         See `calibration.geometry`.
+    polarization
+        Polarisation factor of the beam, 1 for an electric field along x.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def frame_of(
         raise CalibrationError("calibration image", "is blank", "is it the image of a calibrant?")
     rows = slice(None, None, -1 if orientation in (1, 2) else 1)
     columns = slice(None, None, -1 if orientation in (1, 4) else 1)
-    return Frame(np.ascontiguousarray(signal[rows, columns]), np.ascontiguousarray(live[rows, columns]), size)
+    return Frame(np.ascontiguousarray(signal[rows, columns]), np.ascontiguousarray(live[rows, columns]), size, polarization)
 
 
 def _alive(values: np.ndarray[Any, Any], is_counts: bool) -> np.ndarray[Any, np.dtype[np.bool_]]:

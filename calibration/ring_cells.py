@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from calibration import flat_detector
+from calibration.frames import Frame
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Indices = np.ndarray[Any, np.dtype[np.intp]]
@@ -56,24 +57,22 @@ class Pixels(NamedTuple):
     ring: Indices
 
 
-def near_rings(
-    signal: np.ndarray[Any, np.dtype[np.float32]],
-    live: np.ndarray[Any, np.dtype[np.bool_]],
-    pixel_size: tuple[float, float],
-    detector: Array,
-    rings: Array,
-    reach: Array,
-) -> Pixels:
-    """Return the live pixels within `reach` (rad, of each ring) of `rings` (2θ in rad, rising)."""
-    y = (np.arange(signal.shape[0]) + 0.5)[:, None] * pixel_size[0]
-    x = (np.arange(signal.shape[1]) + 0.5)[None, :] * pixel_size[1]
+def near_rings(frame: Frame, detector: Array, rings: Array, reach: Array) -> Pixels:
+    """Return the live pixels within `reach` (rad, of each ring) of `rings` (2θ in rad, rising).
+
+    Their signal is corrected for solid angle and polarisation, as it will be when patterns are made: the slope of
+    both draws the maximum of a ring inwards, by 0.03 px for broad rings at 40 deg.
+    """
+    y = (np.arange(frame.signal.shape[0]) + 0.5)[:, None] * frame.pixel_size[0]
+    x = (np.arange(frame.signal.shape[1]) + 0.5)[None, :] * frame.pixel_size[1]
     angle = flat_detector.two_theta(detector, y, x)
     middle = (rings[1:] + rings[:-1]) / 2
     ring = np.searchsorted(middle, angle)
-    rows, columns = np.nonzero(live & (np.abs(angle - rings[ring]) < reach[ring]))
+    rows, columns = np.nonzero(frame.live & (np.abs(angle - rings[ring]) < reach[ring]))
     near_y, near_x = y[rows, 0], x[0, columns]
     return Pixels(
-        signal[rows, columns].astype(float),
+        frame.signal[rows, columns]
+        / flat_detector.normalization(detector, near_y, near_x, frame.polarization),
         near_y,
         near_x,
         angle[rows, columns],

@@ -79,7 +79,7 @@ def judge_rings(frame: Frame, detector: Array, angles: Array) -> Judgement:
         nothing = np.zeros((SECTORS, 0))
         return Judgement(nothing, nothing, np.zeros(SECTORS), rings, pixel, nothing > 0)
     reach = np.minimum(0.45 * gaps(angles, rings), REACH * pixel)
-    pixels = near_rings(frame.signal, frame.live, frame.pixel_size, detector, rings, reach)
+    pixels = near_rings(frame, detector, rings, reach)
     begin, span = _lit(pixels.azimuth)
     sector = np.clip(((pixels.azimuth - begin) % (2 * np.pi) / span * SECTORS).astype(np.intp), 0, SECTORS - 1)
     cells = fit_cells(pixels, detector, rings, reach, sector)

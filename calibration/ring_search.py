@@ -47,7 +47,7 @@ def search(frame: Frame, angles: Array, guess: Array | None = None) -> Found:
     """
     seed = find_seed(find_ridges(frame.signal, frame.live), frame.live, frame.pixel_size, angles, guess)
     detector = seed.detector
-    width = 3.0
+    width = 2.0
     for most, reach in STAGES:
         cells, rings = points(frame, detector, angles, width, reach, most)
         fit = refine(detector, cells, rings, frame.pixel)
@@ -83,7 +83,7 @@ def points(
         return Cells(none.astype(np.intp), none.astype(np.intp), none, none, none, none, none), rings
     pixel = pixel_angle(detector, rings, frame.pixel)
     span = np.minimum(0.45 * gaps(angles, rings), max(reach, 1.5 * width) * pixel)
-    pixels = near_rings(frame.signal, frame.live, frame.pixel_size, detector, rings, span)
+    pixels = near_rings(frame, detector, rings, span)
     radius = detector[0] * np.tan(np.minimum(rings, 1.4)) / frame.pixel
     double = np.maximum(np.ceil(np.log2(2 * np.pi * radius / ARC / SECTORS)), 0)
     sectors = (SECTORS * 2 ** np.minimum(double, 5)).astype(np.intp)

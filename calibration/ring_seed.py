@@ -41,6 +41,12 @@ CANDIDATES = 8
 DISTINCT = 0.02
 """Distances that differ by less than this part are one indexing."""
 
+SCHEDULES = (
+    ((3.0, False), (3.0, True), (2.5, True), (2.0, True), (1.5, True), (1.5, True)),
+    ((6.0, True), (4.0, True), (2.5, True), (1.5, True)),
+)
+"""Ways to refine: of each step the reach (px) of a ring, and whether the tilt is free."""
+
 FEWEST = 3
 """Rings an indexing needs: of two, the ratio of radii fits many pairs."""
 
@@ -123,10 +129,11 @@ def find_seed(
         if any(abs(math.log(start[0] / other)) < DISTINCT for other in tried):
             continue
         tried.append(float(start[0]))
-        detector = _refine(crests, start, angles, pixel)
-        if detector is not None:
-            radii = _radii(detector, crests, grid, pixel)
-            judged.append((_score(radii, _expected(detector, angles, grid, pixel), 1.0), detector))
+        for schedule in SCHEDULES:
+            detector = _refine(crests, start, angles, pixel, schedule)
+            if detector is not None:
+                radii = _radii(detector, crests, grid, pixel)
+                judged.append((_score(radii, _expected(detector, angles, grid, pixel), 1.0), detector))
     judged.sort(key=lambda item: -item[0])
     if not judged:
         raise CalibrationError(
@@ -301,14 +308,16 @@ def _indexings(
     ]
 
 
-def _refine(crests: Array, start: Array, angles: Array, pixel: float) -> Array | None:
+def _refine(
+    crests: Array, start: Array, angles: Array, pixel: float, schedule: tuple[tuple[float, bool], ...]
+) -> Array | None:
     """Return the detector that puts the crests onto the rings nearest to them; None where too few are."""
     from scipy.optimize import least_squares
 
     y, x = crests[:2, :: max(1, crests.shape[1] // 4000)]
     detector = start
-    unit = np.array([start[0], start[0], start[0], 1.0, 1.0])
-    for reach, free in ((3.0, 3), (3.0, 5), (2.5, 5), (2.0, 5), (1.5, 5), (1.5, 5)):
+    unit = float(start[0])
+    for reach, tilted in schedule:
         found = flat_detector.two_theta(detector, y, x)
         per_pixel = np.hypot(*flat_detector.slope(detector, y, x)) * pixel
         right = np.clip(np.searchsorted(angles, found), 1, angles.size - 1)
@@ -324,14 +333,19 @@ def _refine(crests: Array, start: Array, angles: Array, pixel: float) -> Array |
         target, uy, ux, scale = angles[nearest[used]], y[used], x[used], per_pixel[used]
 
         tilt = detector[3:]
-        def miss(p: Array) -> Array:
-            q = flat_detector.from_center(p[0]*start[0], p[1]*start[0], p[2]*start[0], *(p[3:] if free==5 else tilt))
-            return np.asarray((flat_detector.two_theta(q, uy, ux) - target) / scale)
-        cy, cx = flat_detector.center(detector)
-        first = np.array([detector[0] / start[0], cy/start[0], cx/start[0], *tilt])[:free]
-        fit = least_squares(miss, first, loss="cauchy", f_scale=0.5, max_nfev=30)
-        p = fit.x
-        detector = flat_detector.from_center(p[0]*start[0], p[1]*start[0], p[2]*start[0], *(p[3:] if free==5 else tilt))
+
+        def moved(p: Array, tilt: Array = tilt, tilted: bool = tilted) -> Array:
+            return flat_detector.from_center(*(p[:3] * unit), *(p[3:] if tilted else tilt))
+
+        def miss(
+            p: Array, uy: Array = uy, ux: Array = ux, target: Array = target, scale: Array = scale, moved: Any = moved
+        ) -> Array:
+            return np.asarray((flat_detector.two_theta(moved(p), uy, ux) - target) / scale)
+
+        first = np.array([detector[0], *flat_detector.center(detector), *tilt])
+        first[:3] /= unit
+        fit = least_squares(miss, first[: 5 if tilted else 3], loss="cauchy", f_scale=0.5, max_nfev=30)
+        detector = moved(fit.x)
         if not (detector[0] > 0 and abs(detector[3]) < STEEPEST and abs(detector[4]) < STEEPEST):
             return None
     return np.asarray(detector)
