@@ -35,7 +35,7 @@ class Calibrant:
         return [2 * math.asin(sine) for sine in sines if sine < limit]
 
 
-def calibrant(name: str | os.PathLike[str], wavelength: float) -> Calibrant:
+def find_calibrant(name: str | os.PathLike[str], wavelength: float) -> Calibrant:
     """Return a calibrant.
 
     Parameters
@@ -58,7 +58,9 @@ def calibrant(name: str | os.PathLike[str], wavelength: float) -> Calibrant:
     key = known.get(os.fspath(name).lower())
     if key is None:
         raise CalibrationError(
-            f"calibrant {os.fspath(name)!r}", "is not known", f"give a CIF, or one of {', '.join(known.values())}"
+            f"calibrant {os.fspath(name)!r}",
+            "is not known",
+            f"give a CIF, or one of {', '.join(known.values())}",
         )
     return Calibrant(key, _distinct([float(d) for d in get_calibrant(key).dspacing]))
 
@@ -83,8 +85,10 @@ def _of_cif(path: Path, wavelength: float) -> Calibrant:
         h = tuple(int(i) for i in index)
         d = structure.cell.calculate_d(h)
         sine = wavelength / 2 / d
-        multiplicity = len(operations.sym_ops) / operations.epsilon_factor(h) * (
-            1 if operations.is_reflection_centric(h) else 2
+        multiplicity = (
+            len(operations.sym_ops)
+            / operations.epsilon_factor(h)
+            * (1 if operations.is_reflection_centric(h) else 2)
         )
         factor = abs(calculator.calculate_sf_from_small_structure(structure, h)) ** 2
         spacings.append(d)

@@ -4,18 +4,17 @@ A detector is the array (distance, poni1, poni2, rot1, rot2) in m and rad, as `c
 them; rot3 turns about the beam and changes no angle. With :math:`r^2 = p_1^2 + p_2^2 + L^2`,
 :math:`\cos 2θ = t_3 / r`, hence on the detector
 
-.. math:: \frac{∂\,2θ}{∂p_i} = \frac{1}{\sin 2θ} \left( \frac{t_3\, p_i}{r^3} - \frac{1}{r} \frac{∂t_3}{∂p_i} \right) .
+.. math:: \sin 2θ\, \frac{∂\,2θ}{∂p_i} = \frac{t_3\, p_i}{r^3} - \frac{1}{r} \frac{∂t_3}{∂p_i} .
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-
-PARAMETERS = ("distance", "poni1", "poni2", "rot1", "rot2")
 
 
 def laboratory(detector: Array, y: Array, x: Array) -> tuple[Array, Array, Array]:
@@ -75,3 +74,27 @@ def from_center(distance: float, y: float, x: float, rot1: float, rot2: float) -
     return np.array(
         [distance, y - distance * np.tan(rot2) / np.cos(rot1), x + distance * np.tan(rot1), rot1, rot2]
     )
+
+
+def slopes(function: Callable[[Array], Array], p: Array, steps: Array | float = 1e-6) -> Array:
+    """Return the derivatives (value, parameter) of a function of parameters, by central differences."""
+    moves = np.diag(np.broadcast_to(steps, p.shape))
+    return np.stack([(function(p + m) - function(p - m)) / (2 * m.sum()) for m in moves], axis=1)
+
+
+def spread(detector: Array, covariance: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Return the standard deviations of distance, centre y, centre x (m) and tilt (rad).
+
+    `covariance` is that of the parameters, rot3 after them or not.
+    """
+    known = np.array(covariance)[:5, :5]
+
+    def derived(moved: Array) -> Array:
+        rot1, rot2 = moved[3:]
+        across = np.hypot(np.cos(rot2) * np.sin(rot1), np.sin(rot2))
+        return np.array([moved[0], *center(moved), np.arctan2(across, np.cos(rot1) * np.cos(rot2))])
+
+    # Steps as large as the errors: a tilt of nothing has a kink that no derivative sees.
+    rows = slopes(derived, detector, np.maximum(np.sqrt(np.diag(known)), 1e-12))
+    variances = np.einsum("ij,jk,ik->i", rows, known, rows)
+    return tuple(float(error) for error in np.sqrt(np.maximum(variances, 0.0)))

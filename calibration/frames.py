@@ -16,7 +16,7 @@ FEWEST_PIXELS = 64
 
 
 class Frame(NamedTuple):
-    """Signal (y, x), which pixels measure, size of a pixel along (y, x) in m, polarisation factor of the beam."""
+    """Signal (y, x), which pixels measure, size of a pixel (y, x) in m, polarisation factor of the beam."""
 
     signal: np.ndarray[Any, np.dtype[np.float32]]
     live: np.ndarray[Any, np.dtype[np.bool_]]
@@ -38,8 +38,8 @@ def frame_of(
 ) -> Frame:
     """Return an image, in the order of indices that `orientation` names, and what of it can be used.
 
-    Not used are pixels that are masked, not finite, marked by a negative number in counts or integers, or that
-    hold the largest number of their unsigned type. Frames of a series are summed.
+    Not used are pixels that are masked, not finite, marked by a negative number in counts or integers, or
+    that hold the largest number of their unsigned type. Frames of a series are summed.
 
     Parameters
     ----------
@@ -64,7 +64,9 @@ def frame_of(
     is_counts = False
     if isinstance(image, xr.Dataset):
         if "counts" not in image:
-            raise CalibrationError("calibration image", "has no variable counts", "read it with beamline.read")
+            raise CalibrationError(
+                "calibration image", "has no variable counts", "read it with beamline.read"
+            )
         stated = tuple(image.attrs.get(f"{axis}_pixel_size") for axis in "yx")  # type: ignore[assignment]
         image = image["counts"]
     if isinstance(image, xr.DataArray):
@@ -90,11 +92,16 @@ def frame_of(
         raise CalibrationError("calibration image", "is blank", "is it the image of a calibrant?")
     rows = slice(None, None, -1 if orientation in (1, 2) else 1)
     columns = slice(None, None, -1 if orientation in (1, 4) else 1)
-    return Frame(np.ascontiguousarray(signal[rows, columns]), np.ascontiguousarray(live[rows, columns]), size, polarization)
+    return Frame(
+        np.ascontiguousarray(signal[rows, columns]),
+        np.ascontiguousarray(live[rows, columns]),
+        size,
+        polarization,
+    )
 
 
 def _alive(values: np.ndarray[Any, Any], is_counts: bool) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    live = np.isfinite(values)
+    live: np.ndarray[Any, np.dtype[np.bool_]] = np.isfinite(values)
     if values.dtype.kind == "u":
         live &= values < np.iinfo(values.dtype).max
     elif is_counts or values.dtype.kind == "i":
@@ -117,7 +124,9 @@ def _sum(
 def _pixel_size(given: float | tuple[float, float] | None, stated: tuple[Any, Any]) -> tuple[float, float]:
     if given is None:
         if not (stated[0] and stated[1]):
-            raise CalibrationError("calibration", "needs the size of a pixel", "give pixel_size in m (200e-6)")
+            raise CalibrationError(
+                "calibration", "needs the size of a pixel", "give pixel_size in m (200e-6)"
+            )
         given = (float(stated[0]), float(stated[1]))
     size = (given, given) if isinstance(given, int | float) else tuple(given)
     if len(size) != 2 or not all(math.isfinite(s) and 1e-7 < s < 0.01 for s in size):
@@ -125,7 +134,9 @@ def _pixel_size(given: float | tuple[float, float] | None, stated: tuple[Any, An
     for ours, theirs in zip(size, stated, strict=True):
         if theirs and abs(ours / float(theirs) - 1) > 1e-3:
             raise CalibrationError(
-                "pixel_size", f"is {ours:g} m, the file says {float(theirs):g} m", "leave it out, or correct the file"
+                "pixel_size",
+                f"is {ours:g} m, the file says {float(theirs):g} m",
+                "leave it out, or correct the file",
             )
     return float(size[0]), float(size[1])
 
@@ -136,9 +147,9 @@ def _mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.bool
 
         read: Any = beamline.read(mask, kind="images")
         mask = read["counts"].values
-    masked = np.squeeze(np.asarray(mask)) != 0
+    masked: np.ndarray[Any, np.dtype[np.bool_]] = np.squeeze(np.asarray(mask)) != 0
     if masked.shape != tuple(shape):
         raise CalibrationError(
             "mask", f"has shape {masked.shape}, the image {tuple(shape)}", "use the mask of this detector"
         )
-    return np.asarray(masked)
+    return masked

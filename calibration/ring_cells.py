@@ -4,9 +4,9 @@ In a cell (a ring times a sector of azimuth) the signal of a pixel at 2θ is tak
 
 .. math:: s = h\, e^{-(2θ - c)^2 / 2w^2} + b_0 + b_1 (2θ - 2θ_0)
 
-with five free numbers. All cells are fitted at once: pixels are sorted by cell, so that the sums of the normal
-equations are sums over runs. Nothing is binned. The error of the centre is that of the fit, scaled by its own
-residuals: no gain has to be known.
+with five free numbers. All cells are fitted at once: pixels are sorted by cell, so that the sums of the
+normal equations are sums over runs. Nothing is binned. The error of the centre is that of the fit, scaled by
+its own residuals: no gain has to be known.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Pixels(NamedTuple):
 def near_rings(frame: Frame, detector: Array, rings: Array, reach: Array) -> Pixels:
     """Return the live pixels within `reach` (rad, of each ring) of `rings` (2θ in rad, rising).
 
-    Their signal is corrected for solid angle and polarisation, as it will be when patterns are made: the slope of
-    both draws the maximum of a ring inwards, by 0.03 px for broad rings at 40 deg.
+    Their signal is corrected for solid angle and polarisation, as it will be when patterns are made: the
+    slope of both draws the maximum of a ring inwards, by 0.03 px for broad rings at 40 deg.
     """
     y = (np.arange(frame.signal.shape[0]) + 0.5)[:, None] * frame.pixel_size[0]
     x = (np.arange(frame.signal.shape[1]) + 0.5)[None, :] * frame.pixel_size[1]
@@ -140,7 +140,14 @@ def fit_cells(pixels: Pixels, detector: Array, rings: Array, reach: Array, secto
         clear = h > HEIGHT * np.sqrt(covariance[:, 0, 0])
     both = np.minimum.reduceat(t, start) < c - 1.2 * w
     both &= np.maximum.reduceat(t, start) > c + 1.2 * w
-    good = clear & both & np.isfinite(error) & (error > 0) & (error < 0.2) & (moved < 0.02 * np.maximum(w, error))
+    good = (
+        clear
+        & both
+        & np.isfinite(error)
+        & (error > 0)
+        & (error < 0.2)
+        & (moved < 0.02 * np.maximum(w, error))
+    )
     good &= (np.abs(c) < 0.85) & (w < 0.6)
     center = rings[ring] + c * half
     y, x = _on_ring(pixels, order, start, np.maximum(s * shape, 0), detector, center, cell)
@@ -221,7 +228,13 @@ def _inverse(matrices: Array) -> Array:
 
 
 def _on_ring(
-    pixels: Pixels, order: Indices, start: Indices, weight: Array, detector: Array, center: Array, cell: Indices
+    pixels: Pixels,
+    order: Indices,
+    start: Indices,
+    weight: Array,
+    detector: Array,
+    center: Array,
+    cell: Indices,
 ) -> tuple[Array, Array]:
     """Return the point of 2θ = `center` next to the middle of the light in the cell."""
     total = np.maximum(np.add.reduceat(weight, start), 1e-30)

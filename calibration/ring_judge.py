@@ -3,8 +3,8 @@
 The judge knows nothing of the points a geometry was fitted to. The first `RINGS` rings on the detector that
 stand alone are cut into `SECTORS` sectors of the azimuth (of the part of it that is on the detector), and in
 each the centre of the ring is measured with a Gaussian on a sloping background. The mean of the absolute
-deviations from the tabulated 2θ is the number. A sector whose ring is not found has no deviation; the part that
-is found is the second number, since a wrong geometry finds rings only here and there.
+deviations from the tabulated 2θ is the number. A sector whose ring is not found has no deviation; the part
+that is found is the second number, since a wrong geometry finds rings only here and there.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def judge_rings(frame: Frame, detector: Array, angles: Array) -> Judgement:
     reach = np.minimum(0.45 * gaps(angles, rings), REACH * pixel)
     pixels = near_rings(frame, detector, rings, reach)
     begin, span = _lit(pixels.azimuth)
-    sector = np.clip(((pixels.azimuth - begin) % (2 * np.pi) / span * SECTORS).astype(np.intp), 0, SECTORS - 1)
+    sector = np.clip(
+        ((pixels.azimuth - begin) % (2 * np.pi) / span * SECTORS).astype(np.intp), 0, SECTORS - 1
+    )
     cells = fit_cells(pixels, detector, rings, reach, sector)
     offset = np.full((SECTORS, rings.size), np.nan)
     error = np.full_like(offset, np.nan)
@@ -89,7 +91,9 @@ def judge_rings(frame: Frame, detector: Array, angles: Array) -> Judgement:
     error[cells.sector, cells.ring] = cells.error
     # A sector is visible when the middle of the ring is, on a fair part of it.
     middle = np.abs(pixels.two_theta - rings[pixels.ring]) < 0.25 * reach[pixels.ring]
-    count = np.bincount((sector * rings.size + pixels.ring)[middle], minlength=offset.size).reshape(offset.shape)
+    count = np.bincount((sector * rings.size + pixels.ring)[middle], minlength=offset.size).reshape(
+        offset.shape
+    )
     visible = count > 0.3 * np.maximum(np.median(count[count > 0]) if (count > 0).any() else 1, 4)
     azimuth = begin + (np.arange(SECTORS) + 0.5) * span / SECTORS
     return Judgement(offset, error, azimuth, rings, pixel, visible | np.isfinite(offset))
@@ -98,12 +102,15 @@ def judge_rings(frame: Frame, detector: Array, angles: Array) -> Judgement:
 def rings_alone(frame: Frame, detector: Array, angles: Array, spacing: float) -> Array:
     """Return the rings (2θ, rad) on live pixels whose neighbours are farther than `spacing` (px)."""
     rows, columns = np.nonzero(frame.live[2::4, 2::4])
-    y, x = (rows * 4 + 2.5) * frame.pixel_size[0], (columns * 4 + 2.5) * frame.pixel_size[1]
+    y = np.asarray((rows * 4 + 2.5) * frame.pixel_size[0], dtype=np.float64)
+    x = np.asarray((columns * 4 + 2.5) * frame.pixel_size[1], dtype=np.float64)
     seen = flat_detector.two_theta(detector, y, x)
     count, edges = np.histogram(seen, 400, (0.0, float(seen.max()) + 1e-9))
     inside = angles[angles < edges[-1]]
     lit = count[np.clip(np.searchsorted(edges, inside) - 1, 0, 399)] > 2
-    return inside[lit & (gaps(angles, inside) > spacing * pixel_angle(detector, inside, frame.pixel))]
+    return np.asarray(
+        inside[lit & (gaps(angles, inside) > spacing * pixel_angle(detector, inside, frame.pixel))]
+    )
 
 
 def pixel_angle(detector: Array, rings: Array, pixel: float) -> Array:

@@ -1,9 +1,10 @@
 r"""Least squares for the geometry: points on rings, robust, with the covariance.
 
-Of a point of ring :math:`k` the miss, in pixels, is :math:`(2θ(y, x) - 2θ_k) / s\,|∇2θ|`. Its variance is that of
-the point plus :math:`σ_s^2`, the same for all: what a detector deviates from a plane grid, which no point knows.
-:math:`σ_s` is such that the misses are as large as they should be (median absolute deviation), and 0 where counting
-explains them. Misses are weighted by Huber's rule (P. J. Huber, Ann. Math. Stat. 35 (1964) 73).
+Of a point of ring :math:`k` the miss, in pixels, is :math:`(2θ(y, x) - 2θ_k) / s\,|∇2θ|`. Its variance is
+that of the point plus :math:`σ_s^2`, the same for all: what a detector deviates from a plane grid, which no
+point knows. :math:`σ_s` is such that the misses are as large as they should be (median absolute deviation),
+and 0 where counting explains them. Misses are weighted by Huber's rule (P. J. Huber, Ann. Math. Stat. 35
+(1964) 73).
 """
 
 from __future__ import annotations
@@ -62,16 +63,12 @@ def refine(detector: Array, cells: Cells, rings: Array, pixel: float) -> Fit | N
         return np.asarray((found - target) / per_pixel)
 
     scatter = 0.0
-    used = np.ones(target.size, dtype=bool)
+    used: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = np.ones(target.size, dtype=bool)
     normal = np.eye(5)
     for _ in range(STEPS):
         off = miss(p)
-        scatter = _scatter(off, own)
-        sigma = np.hypot(own, scatter)
-        pull = np.abs(off) / sigma
-        used = pull < OUTLIER
-        weight = np.where(used, np.minimum(1.0, HUBER / np.maximum(pull, 1e-12)), 0.0) / sigma**2
-        slopes = _slopes(miss, p)
+        weight, scatter, used = weigh(off, own)
+        slopes = flat_detector.slopes(miss, p)
         normal = slopes.T @ (weight[:, None] * slopes)
         try:
             step = np.linalg.solve(normal, -slopes.T @ (weight * off))
@@ -88,8 +85,17 @@ def refine(detector: Array, cells: Cells, rings: Array, pixel: float) -> Fit | N
         return None
     covariance = np.linalg.inv(normal) * np.outer(scale, scale)
     q = p * scale
-    to_poni = _slopes(lambda p: flat_detector.from_center(*(p * scale)), p) / scale
+    to_poni = flat_detector.slopes(lambda p: flat_detector.from_center(*(p * scale)), p) / scale
     return Fit(flat_detector.from_center(*q), to_poni @ covariance @ to_poni.T, scatter, used)
+
+
+def weigh(off: Array, own: Array) -> tuple[Array, float, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+    """Return the weight of every miss, σ_s, and which misses count; `own` are the errors of the points."""
+    scatter = _scatter(off, own)
+    sigma = np.hypot(own, scatter)
+    pull = np.abs(off) / sigma
+    used = pull < OUTLIER
+    return np.where(used, np.minimum(1.0, HUBER / np.maximum(pull, 1e-12)), 0.0) / sigma**2, scatter, used
 
 
 def _scatter(off: Array, own: Array) -> float:
@@ -109,14 +115,3 @@ def _scatter(off: Array, own: Array) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if typical(middle) > 1.0 else (low, middle)
     return (low + high) / 2
-
-
-def _slopes(function: object, p: Array) -> Array:
-    """Return the derivatives (value, parameter) of a function, by central differences."""
-    assert callable(function)  # noqa: S101
-    columns = []
-    for i in range(p.size):
-        step = np.zeros_like(p)
-        step[i] = 1e-6
-        columns.append((function(p + step) - function(p - step)) / 2e-6)
-    return np.stack(columns, axis=1)

@@ -50,17 +50,22 @@ def search(frame: Frame, angles: Array, guess: Array | None = None) -> Found:
     width = 2.0
     for most, reach in STAGES:
         cells, rings = points(frame, detector, angles, width, reach, most)
-        fit = refine(detector, cells, rings, frame.pixel)
-        if fit is None:
-            raise CalibrationError(
-                "calibration image",
-                f"has only {cells.y.size} points on rings, which do not determine the geometry",
-                "bring more rings onto the detector, or count longer",
-            )
+        fit = _refined(detector, cells, rings, frame.pixel)
         detector = fit.detector
         per_pixel = pixel_angle(detector, rings, frame.pixel)[cells.ring]
         width = float(np.clip(2.355 * np.median(cells.width / per_pixel), 1.0, 12.0))
     return Found(fit, seed, judge_rings(frame, detector, angles), cells, rings)
+
+
+def _refined(detector: Array, cells: Cells, rings: Array, pixel: float) -> Fit:
+    fit = refine(detector, cells, rings, pixel)
+    if fit is None:
+        raise CalibrationError(
+            "calibration image",
+            f"has {cells.y.size} points on rings, which do not determine the geometry",
+            "bring more rings onto the detector, or count longer",
+        )
+    return fit
 
 
 def points(

@@ -1,21 +1,20 @@
 r"""First idea of a detector's geometry, from the crests of its rings alone.
 
-1. The normals of concentric rings meet in the centre. Centres proposed by random pairs of crests are judged by
-   how many normals pass close by (M. A. Fischler, R. C. Bolles, Commun. ACM 24 (1981) 381).
+1. The normals of concentric rings meet in the centre. Centres proposed by random pairs of crests are judged
+   by how many normals pass close by (M. A. Fischler, R. C. Bolles, Commun. ACM 24 (1981) 381).
 2. Every crest must be normal to the gradient of 2θ. To first order in the tilt τ the rings are conics with a
    common focus, :math:`1/ρ \propto \cot 2θ - \tan τ \cos φ`, so directions give the centre and
    :math:`\tan τ / L`, but hardly the distance :math:`L` itself: the fit is made for a ladder of distances.
 3. With it every crest has a radius :math:`ρ = L \tan 2θ` that no longer depends on the azimuth. The radii at
-   which crests gather are the rings; the distance is the one at which they and the calibrant's rings find each
-   other, in both directions and beyond chance.
-4. The best of these are refined with the crests themselves, each assigned to the nearest ring, and judged again.
-   The distance of the best to the second best is the confidence.
+   which crests gather are the rings; the distance is the one at which they and the calibrant's rings find
+   each other, in both directions and beyond chance.
+4. The best of these are refined with the crests themselves, each assigned to the nearest ring, and judged
+   again. The distance of the best to the second best is the confidence.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,7 +70,7 @@ def find_seed(
     ridges: Ridges,
     live: np.ndarray[Any, np.dtype[np.bool_]],
     pixel_size: tuple[float, float],
-    rings: Sequence[float],
+    rings: Array,
     guess: Array | None = None,
 ) -> Seed:
     """Return the geometry that explains the crests best.
@@ -96,7 +95,9 @@ def find_seed(
     """
     if ridges.y.size < 60:
         raise CalibrationError(
-            "calibration image", "shows no rings", "is it the image of a calibrant? does the mask leave rings?"
+            "calibration image",
+            "shows no rings",
+            "is it the image of a calibrant? does the mask leave rings?",
         )
     y, x = ridges.y * pixel_size[0], ridges.x * pixel_size[1]
     # A normal in pixels is not one in metre where pixels are no squares.
@@ -105,35 +106,44 @@ def find_seed(
     crests = np.stack([y, x, ny / length, nx / length])
     pixel = math.sqrt(pixel_size[0] * pixel_size[1])
     rows, columns = np.nonzero(live[2::4, 2::4])
-    grid = _Grid((rows * 4 + 2.5) * pixel_size[0], (columns * 4 + 2.5) * pixel_size[1], 16.0)
+    grid = _Grid(
+        np.asarray((rows * 4 + 2.5) * pixel_size[0], dtype=np.float64),
+        np.asarray((columns * 4 + 2.5) * pixel_size[1], dtype=np.float64),
+        16.0,
+    )
     half = 0.5 * math.hypot(live.shape[0] * pixel_size[0], live.shape[1] * pixel_size[1])
-    angles = np.asarray(rings, dtype=float)
+    angles = rings
 
     center = _center(crests, guess)
     candidates = []
     ladder = _ladder(half, guess)
-    flat = _align(crests, flat_detector.from_center(ladder[ladder.size // 2], *center, 0.0, 0.0), tilted=False)
+    flat = _align(
+        crests, flat_detector.from_center(ladder[ladder.size // 2], *center, 0.0, 0.0), tilted=False
+    )
     for detector, reach in [
         # Most detectors stand upright, and a tilt that a short arc cannot tell is best left out at first.
         (flat, math.log(ladder[-1] / ladder[0]) / 2 + math.log(LADDER)),
-        *((_align(crests, flat_detector.from_center(d, *center, 0.0, 0.0)), 0.6 * math.log(LADDER)) for d in ladder),
+        *(
+            (_align(crests, flat_detector.from_center(d, *center, 0.0, 0.0)), 0.6 * math.log(LADDER))
+            for d in ladder
+        ),
     ]:
         radii = _radii(detector, crests, grid, pixel)
         candidates += _indexings(detector, radii, angles, grid, pixel, reach)
     candidates.sort(key=lambda candidate: -candidate[0])
     judged: list[tuple[float, Array]] = []
     tried: list[float] = []
-    for _, start in candidates:
+    for _, first in candidates:
         if len(tried) == CANDIDATES:
             break
-        if any(abs(math.log(start[0] / other)) < DISTINCT for other in tried):
+        if any(abs(math.log(first[0] / other)) < DISTINCT for other in tried):
             continue
-        tried.append(float(start[0]))
+        tried.append(float(first[0]))
         for schedule in SCHEDULES:
-            detector = _refine(crests, start, angles, pixel, schedule)
-            if detector is not None:
-                radii = _radii(detector, crests, grid, pixel)
-                judged.append((_score(radii, _expected(detector, angles, grid, pixel), 1.0), detector))
+            refined = _refine(crests, first, angles, pixel, schedule)
+            if refined is not None:
+                radii = _radii(refined, crests, grid, pixel)
+                judged.append((_score(radii, _expected(refined, angles, grid, pixel), 1.0), refined))
     judged.sort(key=lambda item: -item[0])
     if not judged:
         raise CalibrationError(
@@ -190,7 +200,9 @@ def _align(crests: Array, start: Array, tilted: bool = True) -> Array:
     scale = 0.1 * distance
 
     def detector(p: Array) -> Array:
-        return flat_detector.from_center(distance, p[0] * scale, p[1] * scale, *(p[2:] if tilted else (0.0, 0.0)))
+        return flat_detector.from_center(
+            distance, p[0] * scale, p[1] * scale, *(p[2:] if tilted else (0.0, 0.0))
+        )
 
     def sines(p: Array) -> Array:
         sy, sx = flat_detector.slope(detector(p), y, x)
@@ -240,7 +252,7 @@ def _expected(detector: Array, angles: Array, grid: _Grid, pixel: float) -> Arra
     rho = detector[0] * np.tan(angles[angles < math.radians(80)]) / pixel
     on_grid = _rho(detector, grid.y, grid.x, pixel)
     rho = rho[(rho > on_grid.min()) & (rho < on_grid.max())]
-    return rho[np.diff(rho, prepend=-np.inf) > 1.0] if rho.size else rho
+    return np.asarray(rho[np.diff(rho, prepend=-np.inf) > 1.0])
 
 
 def _score(radii: _Radii, expected: Array, width: float) -> float:
@@ -324,9 +336,7 @@ def _refine(
         nearest = np.where(found - angles[right - 1] < angles[right] - found, right - 1, right)
         off = (found - angles[nearest]) / per_pixel
         # Where rings lie close, the nearest is any.
-        gap = np.minimum(
-            np.diff(angles, prepend=-np.inf)[nearest], np.diff(angles, append=np.inf)[nearest]
-        )
+        gap = np.minimum(np.diff(angles, prepend=-np.inf)[nearest], np.diff(angles, append=np.inf)[nearest])
         used = (np.abs(off) < reach) & (gap / per_pixel > 2 * reach)
         if used.sum() < 30 or np.unique(nearest[used]).size < FEWEST:
             return None
@@ -338,7 +348,12 @@ def _refine(
             return flat_detector.from_center(*(p[:3] * unit), *(p[3:] if tilted else tilt))
 
         def miss(
-            p: Array, uy: Array = uy, ux: Array = ux, target: Array = target, scale: Array = scale, moved: Any = moved
+            p: Array,
+            uy: Array = uy,
+            ux: Array = ux,
+            target: Array = target,
+            scale: Array = scale,
+            moved: Any = moved,
         ) -> Array:
             return np.asarray((flat_detector.two_theta(moved(p), uy, ux) - target) / scale)
 

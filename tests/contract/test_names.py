@@ -5,7 +5,7 @@ from __future__ import annotations
 from beamline import model
 
 UNITS = {
-    "deg": "two_theta position alpha beta gamma zero",
+    "deg": "two_theta position alpha beta gamma zero azimuth deviation",
     "1/angstrom": "q k",
     "angstrom": "d r a b c distance",
     "angstrom**3": "volume",
@@ -30,6 +30,7 @@ SIGNALS = {
     "xrd.series": "a",
     "xas.scans": "mu",
     "xas.exafs": "chi",
+    "calibration.sectors": "deviation",
     "channels": None,
 }
 
