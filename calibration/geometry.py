@@ -408,7 +408,7 @@ class Geometry(Calibration):
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the geometry as its suffix says: ``.poni`` (2.1), ``.imctrl``, ``.yml`` (HEXRD), else a record.
+        """Write the geometry by its suffix: ``.poni`` (2.1), ``.imctrl``, ``.yml`` (HEXRD), else a record.
 
         Only the record holds the covariance.
 

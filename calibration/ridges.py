@@ -8,6 +8,7 @@ assumed about where its centre lies.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 LARGEST = 1100
 """Images are binned to at most this many pixels along an axis: crests are sought, not measured, here."""
 
-WIDTHS = (1.2, 2.5)
+WIDTHS = (1.0, 2.0)
 """Standard deviations (binned px) of the smoothing; a crest is taken where it stands out more."""
 
 NOISE = 6.0
@@ -88,7 +89,7 @@ def _crests(
     coherence = np.hypot(txx - tyy, 2 * tyx) / np.maximum(txx + tyy, 1e-30)
     across = ny * ny * hyy + 2 * ny * nx * hyx + nx * nx * hxx
     offset = -(ny * gy + nx * gx) / np.where(across < 0, across, -np.inf)
-    noise = 1.4826 * np.median(np.abs(across[clear])) if clear.any() else 1.0
+    noise = max(_noise(values, weight) * math.sqrt(3 / (16 * math.pi * width**6)), 1e-12)
     found = clear & (across < -NOISE * noise) & (np.abs(offset) < 0.6) & (coherence > 0.6)
     found[:3] = found[-3:] = found[:, :3] = found[:, -3:] = False
     y, x = np.nonzero(found)
@@ -96,3 +97,20 @@ def _crests(
     ny, nx = ny[y, x], nx[y, x]
     strength = -across[y, x] / noise
     return tuple(np.asarray(a, dtype=float) for a in (y + step * ny, x + step * nx, ny, nx, strength))
+
+
+def _noise(
+    values: np.ndarray[Any, np.dtype[np.float32]], weight: np.ndarray[Any, np.dtype[np.float32]]
+) -> float:
+    """Return the standard deviation of a pixel, from what no slope explains in blocks of two by two.
+
+    White noise of standard deviation s has second derivatives of s √(3/16π) / σ³ once it is smoothed with σ.
+    """
+    cross = values[1:, 1:] - values[1:, :-1] - values[:-1, 1:] + values[:-1, :-1]
+    known = (
+        (weight[1:, 1:] > 0.99)
+        & (weight[1:, :-1] > 0.99)
+        & (weight[:-1, 1:] > 0.99)
+        & (weight[:-1, :-1] > 0.99)
+    )
+    return 1.4826 * float(np.median(np.abs(cross[known]))) / 2 if known.any() else 0.0

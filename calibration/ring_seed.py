@@ -46,6 +46,9 @@ SCHEDULES = (
 )
 """Ways to refine: of each step the reach (px) of a ring, and whether the tilt is free."""
 
+RESOLVED = 3.0
+"""Rings closer together than so many pixels are left out of the refinement."""
+
 FEWEST = 3
 """Rings an indexing needs: of two, the ratio of radii fits many pairs."""
 
@@ -335,9 +338,10 @@ def _refine(
         right = np.clip(np.searchsorted(angles, found), 1, angles.size - 1)
         nearest = np.where(found - angles[right - 1] < angles[right] - found, right - 1, right)
         off = (found - angles[nearest]) / per_pixel
-        # Where rings lie close, the nearest is any.
+        # Where rings lie close, the nearest is any: between them nothing is assigned.
         gap = np.minimum(np.diff(angles, prepend=-np.inf)[nearest], np.diff(angles, append=np.inf)[nearest])
-        used = (np.abs(off) < reach) & (gap / per_pixel > 2 * reach)
+        gap /= per_pixel
+        used = (np.abs(off) < np.minimum(reach, 0.4 * gap)) & (gap > RESOLVED)
         if used.sum() < 30 or np.unique(nearest[used]).size < FEWEST:
             return None
         target, uy, ux, scale = angles[nearest[used]], y[used], x[used], per_pixel[used]
