@@ -15,6 +15,7 @@ __getattr__, __dir__ = attach(
         "curvature": "calibration.curvature",
         "emission": "calibration.emission",
         "excitation": "calibration.excitation",
+        "figures": "calibration.figures",
         "gain": "calibration.gain",
         "geometry": "calibration.geometry",
         "records": "calibration.records",
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from calibration import curvature as curvature
     from calibration import emission as emission
     from calibration import excitation as excitation
+    from calibration import figures as figures
     from calibration import gain as gain
     from calibration import geometry as geometry
     from calibration import records as records

@@ -155,7 +155,6 @@ def _one_photon(events: Array, read_noise: float, power: int) -> tuple[float, fl
     # The peak is skewed by charge that was lost and by double hits: mode and mean differ by that much.
     return center, float(np.hypot(peak.std() / np.sqrt(peak.size), center - mode))
 
+
 # Frames of many photons: the other way to the same record.
-__getattr__, __dir__ = attach(
-    __name__, {"photon_transfer": "calibration.photon_transfer:photon_transfer"}
-)
+__getattr__, __dir__ = attach(__name__, {"photon_transfer": "calibration.photon_transfer:photon_transfer"})

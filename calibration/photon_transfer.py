@@ -1,19 +1,19 @@
 r"""Gain and read noise of an integrating detector from frames of the same light: photon transfer.
 
-Of :math:`S / g` photons in a pixel the signal :math:`S` fluctuates with the variance :math:`g S`. Light that spreads
-over neighbours (the scintillator), and charge that is read with the next frame (lag of amorphous silicon), make the
-variance of a pixel smaller than that, by a factor of several; a gain from it would be too small. What they take from
-the variance they put into the covariance with the neighbours, in the frame and in the frames beside it: the sum of all
-is conserved (Y. Shen et al.; A. Boone, Handbook of Medical Imaging 1 (2000), chapter 2: the noise power at zero
-frequency),
+Of :math:`S / g` photons in a pixel the signal :math:`S` fluctuates with the variance :math:`g S`. Light that
+spreads over neighbours (the scintillator), and charge that is read with the next frame (lag of amorphous
+silicon), make the variance of a pixel smaller than that, by a factor of several; a gain from it would be too
+small. What they take from the variance they put into the covariance with the neighbours, in the frame and in
+the frames beside it: the sum of all is conserved (Y. Shen et al.; A. Boone, Handbook of Medical Imaging 1
+(2000), chapter 2: the noise power at zero frequency),
 
 .. math:: V = \sum_{m, \mathbf k} \mathrm{cov}(s_{n, \mathbf i}, s_{n + m, \mathbf i + \mathbf k})
             = g\,(S - \text{offset}) + σ_r^2 .
 
-:math:`V` is taken as the mean of the residual of a pixel times the sum of the residuals around it, in groups of pixels
-of equal signal. Frames are scaled to the same total first, so that a beam that drifts is not taken for noise. With
-:math:`N` frames and :math:`M` frames of lag on both sides the mean of the frames takes :math:`(2M+1)/N` of the
-covariance with it, which is given back.
+:math:`V` is taken as the mean of the residual of a pixel times the sum of the residuals around it, in groups
+of pixels of equal signal. Frames are scaled to the same total first, so that a beam that drifts is not taken
+for noise. With :math:`N` frames and :math:`M` frames of lag on both sides the mean of the frames takes
+:math:`(2M+1)/N` of the covariance with it, which is given back.
 """
 
 from __future__ import annotations
@@ -53,11 +53,12 @@ def photon_transfer(
     Parameters
     ----------
     images
-        Dataset of kind ``images``, or an array (frame, y, x), in ADU: two frames or more of one exposure time and
-        one sample (a calibrant will do: the more its brightness varies over the image, the better).
+        Dataset of kind ``images``, or an array (frame, y, x), in ADU: two frames or more of one exposure
+        time and one sample (a calibrant will do: the more its brightness varies over the image, the better).
     dark
-        The same without light, two frames or more: they give offset and read noise. Without them, both come from
-        `images`: the offset is taken as 0 (dark subtracted), the read noise as what remains at no signal.
+        The same without light, two frames or more: they give offset and read noise. Without them, both come
+        from `images`: the offset is taken as 0 (dark subtracted), the read noise as what remains at no
+        signal.
     mask
         Array (y, x), nonzero = masked.
     reach
@@ -76,7 +77,7 @@ def photon_transfer(
         There are too few frames or pixels, frames are not alike, or nothing fluctuates with the signal.
     """
     frames = _frames(images, "images", 2 * (2 * lag + 1) if lag else 2)
-    live = np.isfinite(frames).all(axis=0)
+    live: np.ndarray[Any, np.dtype[np.bool_]] = np.asarray(np.isfinite(frames).all(axis=0))
     if mask is not None:
         masked = np.squeeze(np.asarray(mask)) != 0
         if masked.shape != live.shape:
@@ -87,18 +88,24 @@ def photon_transfer(
     if dark is not None:
         darks = _frames(dark, "dark frames", 2)
         if darks.shape[1:] != frames.shape[1:]:
-            raise CalibrationError("dark frames", f"have {darks.shape[1:]} pixels, the frames {frames.shape[1:]}")
+            raise CalibrationError(
+                "dark frames", f"have {darks.shape[1:]} pixels, the frames {frames.shape[1:]}"
+            )
         live &= np.isfinite(darks).all(axis=0)
         offset = darks.mean(axis=0)
         read = _groups(darks - offset, np.zeros_like(live, dtype=float), live, reach, 0, 1)
     signal = frames - offset
-    level = np.array([float(np.mean(frame[live])) for frame in signal]) if live.any() else np.zeros(len(signal))
+    level = (
+        np.array([float(np.mean(frame[live])) for frame in signal]) if live.any() else np.zeros(len(signal))
+    )
     if not live.any() or not level.mean() > 0:
         raise CalibrationError("images", "have no light", "subtract the dark current, or give dark=")
     scale = level / level.mean()
     if np.abs(scale - 1).max() > 0.3:
         raise CalibrationError(
-            "images", f"differ in brightness by {np.ptp(scale):.0%}", "take frames of one exposure time and sample"
+            "images",
+            f"differ in brightness by {np.ptp(scale):.0%}",
+            "take frames of one exposure time and sample",
         )
     mean = np.tensordot(scale, signal, axes=(0, 0)) / (scale @ scale)
     residual = signal - scale[:, None, None] * mean
@@ -112,7 +119,9 @@ def _frames(images: Any, what: str, fewest: int) -> Array:
     frames = np.asarray(images)
     if frames.ndim != 3 or len(frames) < fewest or frames.dtype.kind not in "iuf":
         raise CalibrationError(
-            what, f"are {frames.shape}, {fewest} or more of (y, x) are needed", "take more frames of the same light"
+            what,
+            f"are {frames.shape}, {fewest} or more of (y, x) are needed",
+            "take more frames of the same light",
         )
     saturated = frames == np.iinfo(frames.dtype).max if frames.dtype.kind in "iu" else np.zeros(1, dtype=bool)
     return np.where(saturated, np.nan, frames.astype(float))
@@ -127,7 +136,9 @@ def _groups(
     width = 2 * reach + 1
     # A cosmic ray of one frame counts neither there nor as a neighbour.
     spread = 1.4826 * np.median(np.abs(residual[:, live]), axis=1)
-    local = np.sqrt(np.maximum(uniform_filter(np.mean(np.where(live, residual, 0) ** 2, axis=0), 4 * width), 1e-30))
+    local = np.sqrt(
+        np.maximum(uniform_filter(np.mean(np.where(live, residual, 0) ** 2, axis=0), 4 * width), 1e-30)
+    )
     quiet = live & (np.abs(residual) < CLIP * np.maximum(local, spread.mean())).all(axis=0)
     clear = minimum_filter(quiet, width, mode="constant", cval=0)
     if clear.sum() < 1000:

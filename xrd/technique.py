@@ -10,8 +10,15 @@ TECHNIQUE = Technique(
     measurement="xrd.measurement:XrdMeasurement",
     recipe="xrd.measurement:recipe",
     template="xrd.measurement:TEMPLATE",
-    figures={"xrd.patterns": "xrd.figures:overview"},
-    commands={"integrate": "xrd.cli:integrate"},
+    figures={
+        "xrd.patterns": "xrd.figures:overview",
+        "calibration.sectors": "calibration.figures:sectors",
+    },
+    commands={
+        "integrate": "xrd.cli:integrate",
+        "calibrate geometry": "calibration.cli:geometry",
+        "calibrate gain": "calibration.cli:gain",
+    },
     demo="xrd.demo:run",
     checks={"pyFAI": "xrd.checks:pyfai", "GSAS-II": "xrd.checks:gsas"},
 )
