@@ -71,7 +71,7 @@ def _of_cif(path: Path, wavelength: float) -> Calibrant:
 
     try:
         structure = gemmi.read_small_structure(str(path))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, IndexError) as error:
         raise CalibrationError(path, f"cannot be read as a CIF ({error})", "check the file") from error
     group = structure.spacegroup
     if not structure.sites or not structure.cell.is_crystal() or group is None:
