@@ -18,6 +18,7 @@ __getattr__, __dir__ = attach(
         "figures": "calibration.figures",
         "gain": "calibration.gain",
         "geometry": "calibration.geometry",
+        "instrument": "calibration.instrument",
         "records": "calibration.records",
     },
 )
@@ -29,4 +30,5 @@ if TYPE_CHECKING:
     from calibration import figures as figures
     from calibration import gain as gain
     from calibration import geometry as geometry
+    from calibration import instrument as instrument
     from calibration import records as records
