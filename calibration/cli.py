@@ -99,6 +99,61 @@ def geometry(
     return Outcome(document, "\n".join(lines))
 
 
+def instrument(
+    pattern: Annotated[Path, typer.Argument(metavar="PATTERN", help="Pattern of a calibrant (.nc, .xye).")],
+    output: Output,
+    calibrant: Annotated[str, typer.Option(help="Name as in pyFAI (CeO2, LaB6_SRM660c), or a CIF.")] = "CeO2",
+    wavelength: Annotated[
+        float | None, typer.Option(help="In angstrom; where the pattern does not say it.")
+    ] = None,
+    size: Annotated[
+        float | None, typer.Option(help="Crystallite size of the calibrant in um; none: it broadens nothing.")
+    ] = None,
+    size_error: Annotated[float, typer.Option(help="Standard deviation of it in um.")] = 0.0,
+    limits: Annotated[
+        tuple[float, float] | None, typer.Option(help="First and last 2θ in deg.", metavar="LO HI")
+    ] = None,
+    fix: Annotated[
+        list[str] | None, typer.Option(help="Do not refine this one of zero, U, V, W, X, Y, SHL.")
+    ] = None,
+    polarization: Annotated[float, typer.Option(help="Polarisation of the beam, for the file.")] = 0.99,
+) -> Outcome:
+    """Find zero and peak shape of an instrument from the pattern of a calibrant."""
+    import beamline
+    from calibration.instrument import calibrate
+    from calibration.instrument_calibration import VARIED
+
+    read: Any = (
+        beamline.open(pattern) if pattern.suffix == ".nc" else beamline.read(pattern, kind="xrd.patterns")
+    )
+    unknown = sorted(set(fix or ()) - set(VARIED))
+    if unknown:
+        raise ConfigError("--fix", f"names {', '.join(unknown)}", f"choose of {', '.join(VARIED)}")
+    found = calibrate(
+        read,
+        wavelength,
+        calibrant,
+        size,
+        size_error,
+        limits,
+        [name for name in VARIED if name not in (fix or ())],
+        polarization=polarization,
+    )
+    found.save(output)
+    record = output.with_suffix(".json")
+    if output.suffix == ".instprm":
+        found.save(record)
+    errors = found.errors()
+    lines = [
+        f"wrote {output}",
+        *([f"wrote {record}, with the covariance"] if output.suffix == ".instprm" else []),
+    ]
+    for name in VARIED:
+        value, error = getattr(found, name), errors.get(name)
+        lines.append(f"{name:<5}{value:12.6g}" + ("  fixed" if error is None else f" ± {error:.2g}"))
+    return Outcome({"result": str(output), **found.to_record()}, "\n".join(lines))
+
+
 def gain(
     frames: Annotated[
         list[Path],

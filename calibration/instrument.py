@@ -18,13 +18,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from beamline._lazy import attach
 from beamline.errors import CalibrationError
 from calibration import instrument_files
 from calibration.records import Calibration
+
+if TYPE_CHECKING:
+    from calibration.instrument_calibration import calibrate as calibrate
+
+__getattr__, __dir__ = attach(__name__, {"calibrate": "calibration.instrument_calibration:calibrate"})
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Axial = Literal["gsas2", "exact"]

@@ -339,7 +339,12 @@ def _profile(
     sigma2 = (fwhm / STOFW) ** 2
     lorentz = 2.0 / (math.pi * fwhm)
     gauss = STOFW / (math.sqrt(2.0 * math.pi) * fwhm)
-    narrow, steep, wide_v, wide_g = 4.0 / fwhm**2, -8.0 * eta / fwhm**2, eta * fwhm_v / fwhm, eta * fwhm_g / fwhm
+    narrow, steep, wide_v, wide_g = (
+        4.0 / fwhm**2,
+        -8.0 * eta / fwhm**2,
+        eta * fwhm_v / fwhm,
+        eta * fwhm_g / fwhm,
+    )
     x = two_theta[start:stop]
     value, by_x, by_s = parts[0, start:stop], parts[1, start:stop], parts[4, start:stop]
     by_v, by_g = parts[2, start:stop], parts[3, start:stop]

@@ -17,6 +17,7 @@ TECHNIQUE = Technique(
     commands={
         "integrate": "xrd.cli:integrate",
         "calibrate geometry": "calibration.cli:geometry",
+        "calibrate instrument": "calibration.cli:instrument",
         "calibrate gain": "calibration.cli:gain",
     },
     demo="xrd.demo:run",
