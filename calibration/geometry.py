@@ -81,7 +81,8 @@ class Geometry(Calibration):
     residual_mdeg
         Mean absolute deviation of the calibrant's rings in sectors (`judge`), in mdeg.
     confidence
-        Score of the best indexing of the rings minus that of the second best, 0 to 1.
+        Quality of this geometry minus that of the best at any other distance, 0 to 1: the part of the sectors
+        with their ring, times what the deviation leaves of a pixel.
 
     Raises
     ------

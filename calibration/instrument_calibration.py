@@ -163,12 +163,11 @@ def calibrate(
     covariance = covariance * max(1.0, chi2) * inflation
     if size is not None:
         values, covariance = _without_size(values, covariance, names, size, size_error, wavelength)
+    shape: dict[str, Any] = dict(values)
     return Instrument(
         wavelength=wavelength,
-        zero=values["zero"],
         polarization=polarization,
-        **{name: values[name] for name in "UVWXY"},
-        SHL=values["SHL"],
+        **shape,
         axial=axial,
         varied=names,
         covariance=tuple(tuple(map(float, row)) for row in covariance),
@@ -284,8 +283,8 @@ def _evaluate(
 ) -> tuple[float, Array, Array, Array]:
     """Return chi² with the best intensities and background, these, and the normal equations of everything."""
     position = model.bragg + values["zero"]
-    instrument = Instrument(wavelength=1.0, **{name: values[name] for name in (*"UVWXY", "SHL")})
-    variance, gamma = instrument.widths(position)
+    shape: dict[str, Any] = dict(values)
+    variance, gamma = Instrument(wavelength=1.0, **shape).widths(position)
     coarse = tails(data.x)
     sizes = np.bincount(model.group)
     share = 1.0 / sizes[model.group]

@@ -30,8 +30,8 @@ LIMIT = 0.5
 FOUND = 0.4
 """A geometry by which less than this part of the visible sectors has its ring is refused."""
 
-CONFIDENT = 0.05
-"""An indexing whose score is not better by this than that of any other distance is refused."""
+CONFIDENT = 0.1
+"""A geometry whose quality is not better by this than that at any other distance is refused."""
 
 CLEARLY = 2.0
 """Another orientation is named when the rings are off by so many times less in it."""
@@ -230,17 +230,17 @@ def judge(
 
 def _accept(found: Found, powder: Calibrant) -> None:
     """Refuse a geometry that the rings do not bear out."""
-    judgement, seed = found.judgement, found.seed
+    judgement = found.judgement
     if judgement.residual_px > LIMIT or judgement.found < FOUND:
         raise CalibrationError(
             "calibration image",
             f"fits no geometry: the rings of {powder.name} are {_misfit(judgement)}",
             "check calibrant and wavelength; is the detector flat, is a ring of another powder in the image?",
         )
-    if seed.score - seed.second < CONFIDENT:
+    if found.confidence < CONFIDENT:
         raise CalibrationError(
             "calibration image",
-            f"is indexed about as well at another distance (scores {seed.score:.2f} and {seed.second:.2f})",
+            f"fits about as well at another distance ({judgement.quality:.2f} and {found.second:.2f} of 1)",
             "give a guess of the distance, or bring more rings onto the detector",
         )
 
@@ -289,7 +289,7 @@ def _geometry(
         tuple(tuple(map(float, row)) for row in covariance),
         wavelength_error,
         1e3 * float(np.degrees(found.judgement.residual)),
-        float(found.seed.score - found.seed.second),
+        float(found.confidence),
     )
 
 

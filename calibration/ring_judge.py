@@ -56,6 +56,11 @@ class Judgement(NamedTuple):
         return float(np.abs(self.offset / self.pixel)[found].mean()) if found.any() else math.inf
 
     @property
+    def quality(self) -> float:
+        """`found` times what the deviation leaves of a pixel, 0 to 1: what geometries are compared by."""
+        return self.found * max(0.0, 1.0 - self.residual_px)
+
+    @property
     def found(self) -> float:
         """Part of the visible sectors in which the ring was found."""
         return float(np.isfinite(self.offset).sum() / max(self.visible.sum(), 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +15,16 @@ from calibration.ridges import find_ridges
 from calibration.ring_cells import Cells, fit_cells, near_rings
 from calibration.ring_judge import Judgement, gaps, judge_rings, pixel_angle, rings_alone
 from calibration.ring_refinement import Fit, refine
-from calibration.ring_seed import Seed, find_seed
+from calibration.ring_seed import DISTINCT, find_seeds
 
 STAGES = ((8, 8.0), (16, 6.0), (1000, 5.0), (1000, 5.0))
 """Of each stage: how many rings are used at most, and the reach (px) around each."""
+
+FIRST = 2
+"""Stages that every seed goes through."""
+
+FOLLOWED = 4
+"""Seeds that are followed."""
 
 SPACING = 3.0
 """A ring is used when the next one is farther than so many widths (FWHM)."""
@@ -28,33 +36,71 @@ ARC = 60.0
 
 
 class Found(NamedTuple):
-    """A geometry with its covariance and all that speaks for it."""
+    """A geometry with its covariance and all that speaks for it; `second` is the quality of the next best."""
 
     fit: Fit
-    seed: Seed
     judgement: Judgement
     cells: Cells
     rings: Array
+    second: float = 0.0
+
+    @property
+    def confidence(self) -> float:
+        """By how much the rings bear it out better than the geometry at any other distance."""
+        return self.judgement.quality - self.second
 
 
 def search(frame: Frame, angles: Array, guess: Array | None = None) -> Found:
     """Return the geometry of an image.
+
+    The best seeds are followed through the first stages and judged; the best of them goes through all.
 
     Raises
     ------
     CalibrationError
         No geometry explains the rings, or too few points determine it.
     """
-    seed = find_seed(find_ridges(frame.signal, frame.live), frame.live, frame.pixel_size, angles, guess)
-    detector = seed.detector
+    seeds = find_seeds(find_ridges(frame.signal, frame.live), frame.live, frame.pixel_size, angles, guess)
+    followed: list[Found] = []
+    lost: CalibrationError | None = None
+    for seed in seeds[:FOLLOWED]:
+        try:
+            followed.append(follow(frame, seed, angles, STAGES[:FIRST]))
+        except CalibrationError as error:
+            lost = lost or error
+    if not followed:
+        raise lost or CalibrationError("calibration image", "fits no geometry")
+    followed.sort(key=lambda one: -one.judgement.quality)
+    best = followed[0].fit.detector
+    second = max(
+        (
+            other.judgement.quality
+            for other in followed[1:]
+            if abs(math.log(other.fit.detector[0] / best[0])) > DISTINCT
+        ),
+        default=0.0,
+    )
+    return follow(frame, best, angles, STAGES[FIRST:])._replace(second=second)
+
+
+def follow(
+    frame: Frame, detector: Array, angles: Array, stages: Sequence[tuple[int, float]] = STAGES
+) -> Found:
+    """Refine a geometry in stages, with more rings in each, and judge it.
+
+    Raises
+    ------
+    CalibrationError
+        Too few points determine it.
+    """
     width = 2.0
-    for most, reach in STAGES:
+    for most, reach in stages:
         cells, rings = points(frame, detector, angles, width, reach, most)
         fit = _refined(detector, cells, rings, frame.pixel)
         detector = fit.detector
         per_pixel = pixel_angle(detector, rings, frame.pixel)[cells.ring]
         width = float(np.clip(2.355 * np.median(cells.width / per_pixel), 1.0, 12.0))
-    return Found(fit, seed, judge_rings(frame, detector, angles), cells, rings)
+    return Found(fit, judge_rings(frame, detector, angles), cells, rings)
 
 
 def _refined(detector: Array, cells: Cells, rings: Array, pixel: float) -> Fit:

@@ -8,8 +8,8 @@ r"""First idea of a detector's geometry, from the crests of its rings alone.
 3. With it every crest has a radius :math:`ρ = L \tan 2θ` that no longer depends on the azimuth. The radii at
    which crests gather are the rings; the distance is the one at which they and the calibrant's rings find
    each other, in both directions and beyond chance.
-4. The best of these are refined with the crests themselves, each assigned to the nearest ring, and judged
-   again. The distance of the best to the second best is the confidence.
+4. The best of these are refined with the crests themselves, each assigned to the nearest ring, and scored
+   again.
 """
 
 from __future__ import annotations
@@ -53,14 +53,6 @@ FEWEST = 3
 """Rings an indexing needs: of two, the ratio of radii fits many pairs."""
 
 
-class Seed(NamedTuple):
-    """A geometry (see `calibration.flat_detector`), its score and that of the second best indexing."""
-
-    detector: Array
-    score: float
-    second: float
-
-
 class _Grid(NamedTuple):
     """Coarse grid of live pixels: y, x in m, and how many pixels each stands for."""
 
@@ -69,14 +61,14 @@ class _Grid(NamedTuple):
     weight: float
 
 
-def find_seed(
+def find_seeds(
     ridges: Ridges,
     live: np.ndarray[Any, np.dtype[np.bool_]],
     pixel_size: tuple[float, float],
     rings: Array,
     guess: Array | None = None,
-) -> Seed:
-    """Return the geometry that explains the crests best.
+) -> list[Array]:
+    """Return geometries at distinct distances, the one that explains the crests best first.
 
     Parameters
     ----------
@@ -154,9 +146,11 @@ def find_seed(
             f"shows fewer than {FEWEST} rings that fit the calibrant at any distance",
             "check calibrant, wavelength and pixel size; bring more rings onto the detector",
         )
-    best_score, best = judged[0]
-    others = [score for score, d in judged if abs(math.log(d[0] / best[0])) > DISTINCT]
-    return Seed(best, best_score, max(others, default=0.0))
+    seeds: list[Array] = []
+    for _, found in judged:
+        if all(abs(math.log(found[0] / other[0])) > DISTINCT for other in seeds):
+            seeds.append(found)
+    return seeds
 
 
 def _center(crests: Array, guess: Array | None) -> tuple[float, float]:
