@@ -30,19 +30,45 @@ ResultFile = Annotated[
 OutFolder = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to.")]
 
 
+FAMILIES = {"calibrate": "Calibrate a detector, an instrument, an energy axis."}
+"""Commands of two words: the first, and what the second are about."""
+
+
 class _Commands(TyperGroup):
-    """Our own commands and those of the techniques, which are loaded when they are asked for."""
+    """Our own commands and those of the techniques, which are loaded when they are asked for.
+
+    The commands of a family ("calibrate geometry") may come from several techniques.
+    """
+
+    family = ""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *_of_techniques()]
+        return [*super().list_commands(ctx), *dict.fromkeys(name.split()[0] for name in self._theirs())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        target = _of_techniques().get(cmd_name)
-        if target is None:
-            return super().get_command(ctx, cmd_name)
-        single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(resolve(target))
-        return typer.main.get_command(single)
+        theirs = self._theirs()
+        if cmd_name in theirs:
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
+            single.command(cmd_name)(resolve(theirs[cmd_name]))
+            return typer.main.get_command(single)
+        if any(name.startswith(f"{cmd_name} ") for name in theirs):
+            group = _Commands(
+                name=cmd_name,
+                help=FAMILIES.get(cmd_name),
+                no_args_is_help=True,
+                rich_markup_mode=None,
+                context_settings={"help_option_names": ["-h", "--help"]},
+            )
+            group.family = f"{cmd_name} "
+            return group
+        return super().get_command(ctx, cmd_name)
+
+    def _theirs(self) -> dict[str, str]:
+        """Return the commands of the techniques in this family: name to "module:function"."""
+        found = {
+            name: target for t in techniques.techniques().values() for name, target in t.commands.items()
+        }
+        return {name.removeprefix(self.family): found[name] for name in found if name.startswith(self.family)}
 
 
 app = typer.Typer(
@@ -96,11 +122,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stop = RedoxlightError("interrupted", "what is done is kept", "the same command goes on from there")
         outcome = Outcome.of_error(stop, console.INTERRUPTED)
     return console.tell(outcome, as_json)
-
-
-def _of_techniques() -> dict[str, str]:
-    """Return the commands of the techniques: name to "module:function"."""
-    return {name: target for t in techniques.techniques().values() for name, target in t.commands.items()}
 
 
 def _print_version(wanted: bool) -> None:

@@ -112,6 +112,9 @@ NAMES: dict[str, Name] = {
     "sigma2": Name("angstrom**2", "disorder σ²"),
     "coordination": Name("", "number of neighbours in the structure"),
     "r_factor": Name("", "R-factor of the fit"),
+    # calibration
+    "azimuth": Name("deg", "azimuth about the beam"),
+    "deviation": Name("deg", "deviation of the ring from its 2θ"),
     # of several techniques
     "background": Name(None, "background"),
     "repeats": Name("", "spectra averaged"),
@@ -169,6 +172,9 @@ KINDS: dict[str, Kind] = {
     "xrd.series": Kind("a", (("frame", "phase"),), coords=("phase",)),
     "xas.scans": Kind("mu", (("scan", "energy"), ("energy",))),
     "xas.exafs": Kind("chi", (("scan", "k"), ("k",))),
+    "calibration.sectors": Kind(
+        "deviation", (("azimuth", "ring"),), coords=("two_theta",), indices=frozenset({"ring"})
+    ),
     "channels": Kind(None, (("time",),), coords=("time",)),
 }
 """The kinds of Dataset, by the value of ``attrs["kind"]``."""

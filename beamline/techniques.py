@@ -33,7 +33,8 @@ class Technique:
     figures
         Kind of result to ``"module:function"``: ``(dataset) -> matplotlib Figure``.
     commands
-        Command to ``"module:function"``, a function typer can turn into a command. What it returns (a path,
+        Command, of one word or of two ("calibrate geometry"), to ``"module:function"``, a function typer can
+        turn into a command. What it returns (a path,
         a mapping of plain values, None) is what `--json` prints.
     demo
         ``"module:function"``: ``(folder) -> text``; simulates raw files in `folder`, which has the name of

@@ -17,8 +17,10 @@ __getattr__, __dir__ = attach(
         "dark": "calibration.dark",
         "emission": "calibration.emission",
         "excitation": "calibration.excitation",
+        "figures": "calibration.figures",
         "gain": "calibration.gain",
         "geometry": "calibration.geometry",
+        "instrument": "calibration.instrument",
         "records": "calibration.records",
     },
 )
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from calibration import dark as dark
     from calibration import emission as emission
     from calibration import excitation as excitation
+    from calibration import figures as figures
     from calibration import gain as gain
     from calibration import geometry as geometry
+    from calibration import instrument as instrument
     from calibration import records as records

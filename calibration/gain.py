@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from beamline._lazy import attach
 from beamline.errors import CalibrationError
 from calibration.records import Calibration
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from calibration.dark import Dark
+    from calibration.photon_transfer import photon_transfer as photon_transfer
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -159,3 +161,7 @@ def _one_photon(events: Array, read_noise: float, power: int) -> tuple[float, fl
         center = float(peak.mean())
     # The peak is skewed by charge that was lost and by double hits: mode and mean differ by that much.
     return center, float(np.hypot(peak.std() / np.sqrt(peak.size), center - mode))
+
+
+# Frames of many photons: the other way to the same record.
+__getattr__, __dir__ = attach(__name__, {"photon_transfer": "calibration.photon_transfer:photon_transfer"})

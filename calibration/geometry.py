@@ -12,6 +12,9 @@ from the sample to the detector, :math:`L` long. With :math:`p_1 = y - \mathrm{p
 
 turned about the beam by :math:`r_3`, and :math:`2θ = \arctan(\sqrt{t_1^2 + t_2^2} / t_3)`.
 
+The angles are computed in `calibration.flat_detector`, the parameters of other programs in
+`calibration.geometry_conversions`; `calibrate` finds a geometry in `calibration.ring_search`.
+
 ``orientation`` says from which corner of the image *as stored* the indices are counted: 3 as stored, 2 with
 the rows in reverse order, 4 with the columns in reverse, 1 with both. A geometry of orientation 2 for an
 image is the geometry of orientation 3 for ``image[::-1]``.
@@ -21,19 +24,31 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beamline._lazy import attach
 from beamline.atomic import write_atomic
 from beamline.errors import CalibrationError
-from calibration import geometry_files
+from calibration import geometry_conversions, geometry_files
 from calibration.records import Calibration, load_record
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from pyFAI.integrator.azimuthal import AzimuthalIntegrator
+
+    from calibration.ring_calibration import calibrate as calibrate
+    from calibration.ring_calibration import calibrate_distances as calibrate_distances
+    from calibration.ring_calibration import judge as judge
+
+# What looks at images; it needs more than the record does.
+__getattr__, __dir__ = attach(
+    __name__,
+    {name: f"calibration.ring_calibration:{name}" for name in ("calibrate", "calibrate_distances", "judge")},
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,14 @@ class Geometry(Calibration):
         Name of the calibrant, "" where unknown.
     covariance
         Covariance of (distance, poni1, poni2, rot1, rot2, rot3), in m and rad; None where it is not known.
+        The part of the wavelength's uncertainty is in it.
+    wavelength_error
+        Standard deviation of the wavelength in angstrom, as it was stated for the calibration.
+    residual_mdeg
+        Mean absolute deviation of the calibrant's rings in sectors (`judge`), in mdeg.
+    confidence
+        Quality of this geometry minus that of the best at any other distance, 0 to 1: the part of the sectors
+        with their ring, times what the deviation leaves of a pixel.
 
     Raises
     ------
@@ -79,6 +102,9 @@ class Geometry(Calibration):
     orientation: int = 3
     calibrant: str = ""
     covariance: tuple[tuple[float, ...], ...] | None = None
+    wavelength_error: float = 0.0
+    residual_mdeg: float | None = None
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("poni1", "poni2", "rot1", "rot2", "rot3"):
@@ -184,6 +210,59 @@ class Geometry(Calibration):
             orientation=int(detector.orientation),
         )
 
+    @classmethod
+    def from_fit2d(cls, values: Mapping[str, float], wavelength: float, **others: Any) -> Geometry:
+        """Return the geometry that Fit2D's parameters hold, named as pyFAI's ``getFit2D`` names them.
+
+        Parameters
+        ----------
+        values
+            directDist (mm), centerX, centerY (px), tilt, tiltPlanRotation (deg), pixelX, pixelY (um).
+        wavelength
+            In angstrom.
+        others
+            ``shape``, ``orientation``, ``calibrant``.
+
+        Raises
+        ------
+        CalibrationError
+            A value is missing, or not possible.
+        """
+        try:
+            found = geometry_conversions.of_fit2d(values)
+        except KeyError as error:
+            raise CalibrationError("Fit2D parameters", f"lack {error.args[0]}") from error
+        return cls(**found, wavelength=wavelength, **others)
+
+    @classmethod
+    def from_hexrd(
+        cls, path: str | os.PathLike[str], panel: str | None = None, orientation: int = 3
+    ) -> Geometry:
+        """Read a panel of HEXRD's instrument (YAML).
+
+        Parameters
+        ----------
+        path
+            The file.
+        panel
+            Name of the panel; not needed where there is one.
+        orientation
+            HEXRD holds images as stored (3) unless it was told to flip them.
+
+        Raises
+        ------
+        CalibrationError
+            The file is no instrument, the panel is not there, or it or the beam has no equivalent here.
+        """
+        return _of_file(path, {**geometry_files.read_hexrd(path, panel), "orientation": orientation})
+
+    @property
+    def detector(self) -> NDArray[np.float64]:
+        """Array (distance, poni1, poni2, rot1, rot2), m and rad."""
+        import numpy as np
+
+        return np.array([self.distance, self.poni1, self.poni2, self.rot1, self.rot2])
+
     @property
     def center(self) -> tuple[float, float]:
         """Point where the beam meets the detector: (x, y) in px, counted as `orientation` says.
@@ -205,6 +284,30 @@ class Geometry(Calibration):
     def tilt_plane(self) -> float:
         """Direction of the tilt in the detector plane (Fit2D's tilt plane rotation), in deg."""
         return math.degrees(math.atan2(math.sin(self.rot2), -math.cos(self.rot2) * math.sin(self.rot1)))
+
+    @property
+    def distance_error(self) -> float:
+        """Standard deviation of `distance` in m; NaN without covariance."""
+        return self._errors()[0]
+
+    @property
+    def center_errors(self) -> tuple[float, float]:
+        """Standard deviations of `center` in px; NaN without covariance."""
+        return self._errors()[1:3]
+
+    @property
+    def tilt_error(self) -> float:
+        """Standard deviation of `tilt` in deg; NaN without covariance. A tilt below it has no direction."""
+        return self._errors()[3]
+
+    def _errors(self) -> tuple[float, float, float, float]:
+        """Return the standard deviations of distance (m), centre (px) and tilt (deg)."""
+        from calibration.flat_detector import spread
+
+        if self.covariance is None:
+            return (math.nan,) * 4
+        distance, y, x, tilt = spread(self.detector, self.covariance)
+        return distance, x / self.pixel_size[1], y / self.pixel_size[0], math.degrees(tilt)
 
     def positions(
         self, shape: tuple[int, int] | None = None
@@ -235,14 +338,11 @@ class Geometry(Calibration):
         CalibrationError
             The shape is neither given nor known, or contradicts the geometry.
         """
+        from calibration.flat_detector import laboratory
+
         y, x = self.positions(shape)
-        p1, p2 = y - self.poni1, x - self.poni2
-        sin1, cos1 = math.sin(self.rot1), math.cos(self.rot1)
-        sin2, cos2 = math.sin(self.rot2), math.cos(self.rot2)
+        t1, t2, t3 = laboratory(self.detector, y, x)
         sin3, cos3 = math.sin(self.rot3), math.cos(self.rot3)
-        t1 = p1 * cos2 + p2 * (sin1 * sin2) - self.distance * cos1 * sin2
-        t2 = p2 * cos1 + self.distance * sin1
-        t3 = p1 * sin2 - p2 * (cos2 * sin1) + self.distance * cos1 * cos2
         return t1 * cos3 - t2 * sin3, t1 * sin3 + t2 * cos3, t3
 
     def two_theta(self, shape: tuple[int, int] | None = None) -> NDArray[np.float64]:
@@ -309,19 +409,34 @@ class Geometry(Calibration):
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the geometry: PONI version 2.1 where the name ends in ``.poni``, else the JSON record.
+        """Write the geometry by its suffix: ``.poni`` (2.1), ``.imctrl``, ``.yml`` (HEXRD), else a record.
 
-        A PONI file holds no covariance.
+        Only the record holds the covariance.
 
         Raises
         ------
+        CalibrationError
+            The geometry has no equivalent in that program.
         DataFileError
             The file cannot be written.
         """
-        if Path(path).suffix.lower() == ".poni":
-            write_atomic(path, geometry_files.poni_text(self.to_record()).encode())
-        else:
+        text = _WRITERS.get(Path(path).suffix.lower())
+        if text is None:
             super().save(path)
+        else:
+            write_atomic(path, text(self.to_record()).encode())
+
+    def to_fit2d(self) -> dict[str, float]:
+        """Return Fit2D's parameters; see `from_fit2d`."""
+        return geometry_conversions.to_fit2d(self.to_record())
+
+
+_WRITERS = {
+    ".poni": geometry_files.poni_text,
+    ".imctrl": geometry_files.imctrl_text,
+    ".yml": geometry_files.hexrd_text,
+    ".yaml": geometry_files.hexrd_text,
+}
 
 
 def load(
@@ -330,7 +445,7 @@ def load(
     pixel_size: tuple[float, float] | None = None,
     shape: tuple[int, int] | None = None,
 ) -> Geometry:
-    """Read a geometry from a ``.poni``, an ``.imctrl`` (GSAS-II) or a record we saved, by the file's suffix.
+    """Read a geometry, by suffix: ``.poni``, ``.imctrl`` (GSAS-II), ``.yml`` (HEXRD), else a record.
 
     Parameters
     ----------
@@ -353,6 +468,8 @@ def load(
         if pixel_size is None:
             raise CalibrationError(path, "does not hold the pixel size", "give pixel_size=(y, x) in m")
         return Geometry.from_imctrl(path, pixel_size, shape, orientation)
+    if suffix in (".yml", ".yaml"):
+        return Geometry.from_hexrd(path, orientation=orientation or 3)
     record = load_record(path)
     if not isinstance(record, Geometry):
         raise CalibrationError(path, f"is a {type(record).__name__}, not a geometry")

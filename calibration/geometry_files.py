@@ -1,9 +1,9 @@
-"""Detector geometries in the files of other programs: PONI (pyFAI, Dioptas) and GSAS-II's image controls.
+"""Detector geometries in the files of other programs: PONI (pyFAI, Dioptas), GSAS-II's image controls, HEXRD.
 
 A PONI file is text, ``key: value`` in SI units, keys in any case. Version 1 has PixelSize1 and PixelSize2,
 version 2 the detector's name and a JSON Detector_config (pixel1, pixel2, max_shape), version 2.1 adds the
 orientation to it, version 3 the line Parallax. An ``.imctrl`` is text, ``key:value``, in mm, deg and
-angstrom.
+angstrom. HEXRD's instrument is YAML, in mm, rad and keV.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import Any
 
 from beamline.errors import CalibrationError
+from calibration import geometry_conversions
 from calibration.records import read_text
 
 ORIENTATIONS = (1, 2, 3, 4)
@@ -83,7 +84,7 @@ def poni_text(geometry: Mapping[str, Any]) -> str:
     }
     lines = [
         "# Detector geometry; 1 is the slow axis (y), 2 the fast axis (x)",
-        *([f"# Calibrant: {geometry['calibrant']}"] if geometry["calibrant"] else []),
+        *_remarks(geometry),
         "poni_version: 2.1",
         "Detector: Detector",
         f"Detector_config: {json.dumps(config)}",
@@ -122,6 +123,96 @@ def read_imctrl(path: str | os.PathLike[str]) -> dict[str, Any]:
         "wavelength": _number(path, entry, "wavelength"),
         "calibrant": entry.get("calibrant", ""),
     }
+
+
+def imctrl_text(geometry: Mapping[str, Any]) -> str:
+    """Return the record of a `Geometry` as GSAS-II's image controls, without what integrates the image.
+
+    Raises
+    ------
+    CalibrationError
+        The detector is turned about the beam (rot3).
+    """
+    values = geometry_conversions.to_imctrl(geometry)
+    vary = {
+        key: key != "wave" and key != "dep"
+        for key in ("dist", "det-X", "det-Y", "tilt", "phi", "dep", "wave")
+    }
+    lines = [
+        "# Detector geometry in mm and deg; the image is held as orientation "
+        f"{geometry['orientation']} names (3: as stored, 2: rows in reverse order)",
+        *_remarks(geometry),
+        "type:PWDR",
+        f"wavelength:{geometry['wavelength']!r}",
+        f"calibrant:{geometry['calibrant']}",
+        *(f"{key}:{value!r}" for key, value in values.items()),
+        "azmthOff:0.0",
+        "DetDepth:0.0",
+        f"varyList:{vary!r}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def hexrd_text(geometry: Mapping[str, Any]) -> str:
+    """Return the record of a `Geometry` as HEXRD's instrument with one panel, named ``panel``."""
+    panel = geometry_conversions.to_hexrd(geometry)
+    lines = [
+        "# Detector geometry in mm, rad and keV; row 0 is that of orientation "
+        f"{geometry['orientation']} (3: as stored, 2: rows in reverse order)",
+        *_remarks(geometry),
+        "beam:",
+        f"  energy: {geometry_conversions.HC / geometry['wavelength']!r}",
+        "  vector: {azimuth: 90.0, polar_angle: 90.0}",
+        "oscillation_stage: {chi: 0.0, translation: [0.0, 0.0, 0.0]}",
+        "detectors:",
+        "  panel:",
+        "    detector_type: planar",
+        *(
+            line
+            for key in ("pixels", "transform")
+            for line in (f"    {key}:", *(f"      {name}: {value!r}" for name, value in panel[key].items()))
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def read_hexrd(path: str | os.PathLike[str], panel: str | None) -> dict[str, Any]:
+    """Return the values of `Geometry` that a panel of HEXRD's instrument holds; see `Geometry.from_hexrd`."""
+    try:
+        import yaml  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise CalibrationError(path, "is YAML, which needs PyYAML", "pip install pyyaml") from error
+    try:
+        instrument = yaml.safe_load(read_text(path))
+        beam, panels = instrument["beam"], instrument["detectors"]
+        vector = beam.get("vector", {"azimuth": 90.0, "polar_angle": 90.0})
+        upright = math.isclose(vector["azimuth"], 90) and math.isclose(vector["polar_angle"], 90)
+        shifted = any(instrument.get("oscillation_stage", {}).get("translation", ()))
+        energy = float(beam["energy"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CalibrationError(path, f"is no HEXRD instrument ({type(error).__name__}: {error})") from error
+    if not upright or shifted:
+        raise CalibrationError(
+            path, "has a beam along another axis or a shifted stage, which have no equivalent here"
+        )
+    if panel is None and len(panels) == 1:
+        panel = next(iter(panels))
+    if panel not in panels:
+        raise CalibrationError(path, f"has the panels {', '.join(panels)}", "name one with panel=")
+    try:
+        return geometry_conversions.of_hexrd(panels[panel], energy)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise CalibrationError(
+            path, f"panel {panel} is incomplete ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _remarks(geometry: Mapping[str, Any]) -> list[str]:
+    """Return comments on where a geometry comes from."""
+    lines = [f"# Calibrant: {geometry['calibrant']}"] if geometry["calibrant"] else []
+    if geometry["residual_mdeg"] is not None:
+        lines.append(f"# Mean deviation of the rings in sectors: {geometry['residual_mdeg']:.3f} mdeg")
+    return lines
 
 
 def _last_entry(text: str) -> tuple[dict[str, str], str]:

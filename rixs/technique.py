@@ -11,7 +11,11 @@ TECHNIQUE = Technique(
     recipe="rixs.measurement:recipe",
     template="rixs.measurement:TEMPLATE",
     figures={"rixs.map": "rixs.figures:overview", "rixs.cut": "rixs.figures:cut"},
-    commands={"rixs": "rixs.cli:rixs", "window": "rixs.cli:window"},
+    commands={
+        "rixs": "rixs.cli:rixs",
+        "window": "rixs.cli:window",
+        "calibrate excitation": "calibration.cli:excitation",
+    },
     demo="rixs.demo:run",
     compare="rixs.demo:compare",
 )

@@ -9,7 +9,13 @@ from beamline._lazy import attach
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "Background": "xrd.models:Background",
+        "Hump": "xrd.models:Hump",
+        "Instrument": "calibration.instrument:Instrument",
         "Integrator": "xrd.integration:Integrator",
+        "Model": "xrd.models:Model",
+        "Phase": "xrd.phases:Phase",
+        "Site": "xrd.phases:Site",
         "integrate": "xrd.integration:integrate",
         "cake": "xrd.cakes:cake",
         "sector": "xrd.cakes:sector",
@@ -19,6 +25,8 @@ __getattr__, __dir__ = attach(
         "read_mask": "xrd.masks:read_mask",
         "stream": "xrd.streaming:stream",
         "sensor_absorption": "xrd.parameters:sensor_absorption",
+        "refine": "xrd.refinement:refine",
+        "refine_series": "xrd.refinement:refine_series",
         "simulate": "xrd.simulate",
         "figures": "xrd.figures",
         "frame_figures": "xrd.frame_figures",
@@ -26,6 +34,7 @@ __getattr__, __dir__ = attach(
 )
 
 if TYPE_CHECKING:
+    from calibration.instrument import Instrument as Instrument
     from xrd import figures as figures
     from xrd import frame_figures as frame_figures
     from xrd import simulate as simulate
@@ -37,5 +46,12 @@ if TYPE_CHECKING:
     from xrd.masking import find_mask as find_mask
     from xrd.masking import find_spots as find_spots
     from xrd.masks import read_mask as read_mask
+    from xrd.models import Background as Background
+    from xrd.models import Hump as Hump
+    from xrd.models import Model as Model
     from xrd.parameters import sensor_absorption as sensor_absorption
+    from xrd.phases import Phase as Phase
+    from xrd.phases import Site as Site
+    from xrd.refinement import refine as refine
+    from xrd.refinement import refine_series as refine_series
     from xrd.streaming import stream as stream

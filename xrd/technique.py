@@ -10,8 +10,18 @@ TECHNIQUE = Technique(
     measurement="xrd.measurement:XrdMeasurement",
     recipe="xrd.measurement:recipe",
     template="xrd.measurement:TEMPLATE",
-    figures={"xrd.patterns": "xrd.figures:overview", "xrd.cakes": "xrd.frame_figures:cake"},
-    commands={"integrate": "xrd.cli:integrate", "mask": "xrd.cli:find_mask"},
+    figures={
+        "xrd.patterns": "xrd.figures:overview",
+        "xrd.cakes": "xrd.frame_figures:cake",
+        "calibration.sectors": "calibration.figures:sectors",
+    },
+    commands={
+        "integrate": "xrd.cli:integrate",
+        "mask": "xrd.cli:find_mask",
+        "calibrate geometry": "calibration.cli:geometry",
+        "calibrate instrument": "calibration.cli:instrument",
+        "calibrate gain": "calibration.cli:gain",
+    },
     demo="xrd.demo:run",
     checks={"pyFAI": "xrd.checks:pyfai", "GSAS-II": "xrd.checks:gsas"},
 )

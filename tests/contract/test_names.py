@@ -5,7 +5,7 @@ from __future__ import annotations
 from beamline import model
 
 UNITS = {
-    "deg": "two_theta azimuth position alpha beta gamma zero",
+    "deg": "two_theta azimuth position alpha beta gamma zero deviation",
     "1/angstrom": "q k",
     "angstrom": "d r a b c distance",
     "angstrom**3": "volume",
@@ -32,6 +32,7 @@ SIGNALS = {
     "xrd.series": "a",
     "xas.scans": "mu",
     "xas.exafs": "chi",
+    "calibration.sectors": "deviation",
     "channels": None,
 }
 
