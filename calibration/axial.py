@@ -42,7 +42,7 @@ SMALLEST = 0.002
 COLUMNS = 6
 """Columns of a node: offset (deg), weight, then both differentiated by 2θ (per deg) and by SH/L."""
 
-_EXACT = 4
+_EXACT = 8
 """Fewest nodes of the exact quadrature; there are ten more per width of the peak that it spans."""
 
 

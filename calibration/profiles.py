@@ -34,21 +34,21 @@ STOFW = 2.35482005
 BELOW, ABOVE = 50.0, 75.0
 """How far a reflection reaches, in widths."""
 
-_NEAR = 15.0
+_NEAR = 40.0
 """Up to this many spreads from the peak all nodes count, beyond it two."""
 
-_BLOCK, _NODES = 24, 5
+_BLOCK, _NODES = 24, 6
 """Points of a block of the coarse grid, and its nodes."""
 
-_GAUSSIAN = 2.7
-"""Half widths at which the Gaussian part is 2e-9 of its height and is left out, in FWHM."""
+_GAUSSIAN = 3.2
+"""Distance, in FWHM, at which the Gaussian part is 5e-13 of its height and is left out."""
 
 
 class Tails(NamedTuple):
     """A coarse grid for what changes slowly: blocks of points, each with a few nodes of its own.
 
     Far from a reflection the profile of a block of `_BLOCK` points follows from its values at `_NODES`
-    Chebyshev nodes: with a distance of at least three blocks to 4e-6 of itself.
+    Chebyshev nodes: with a distance of at least three blocks to 4e-7 of itself.
 
     Attributes
     ----------
@@ -339,7 +339,12 @@ def _profile(
     sigma2 = (fwhm / STOFW) ** 2
     lorentz = 2.0 / (math.pi * fwhm)
     gauss = STOFW / (math.sqrt(2.0 * math.pi) * fwhm)
-    narrow, steep, wide_v, wide_g = 4.0 / fwhm**2, -8.0 * eta / fwhm**2, eta * fwhm_v / fwhm, eta * fwhm_g / fwhm
+    narrow, steep, wide_v, wide_g = (
+        4.0 / fwhm**2,
+        -8.0 * eta / fwhm**2,
+        eta * fwhm_v / fwhm,
+        eta * fwhm_g / fwhm,
+    )
     x = two_theta[start:stop]
     value, by_x, by_s = parts[0, start:stop], parts[1, start:stop], parts[4, start:stop]
     by_v, by_g = parts[2, start:stop], parts[3, start:stop]

@@ -53,7 +53,9 @@ class Calculator:
         self.terms = [names.index(f"background/{i}") for i in range(terms)]
         fields = ("position", "variance", "gamma", "area")
         count = len(model.background.humps)
-        self.humps = np.array([[names.index(f"background/hump{i}.{f}") for f in fields] for i in range(count)])
+        self.humps = np.array(
+            [[names.index(f"background/hump{i}.{f}") for f in fields] for i in range(count)]
+        )
         self.groups: list[np.ndarray] = [np.empty(0, dtype=int) for _ in self.phases]  # type: ignore[type-arg]
 
     def _unit(self, two_theta: Floats) -> Floats:
@@ -77,7 +79,8 @@ class Calculator:
         """Choose the reflections within the limits, and which of them Pawley intensities belong to."""
         values = self.parameters(variables)
         for i, forward in enumerate(self.phases):
-            forward.select(values)
+            if not self.model.fixed_list:
+                forward.select(values)
             if forward.phase.intensities == "pawley":
                 peaks = forward.peaks(values, {})
                 order = np.argsort(peaks.position)
@@ -175,7 +178,9 @@ class Calculator:
 
     def _add_humps(self, values: Floats, calculated: Floats, jacobian: Floats) -> None:
         for indices in self.humps:
-            active = [(self.active[int(i)], field) for field, i in enumerate(indices) if int(i) in self.active]
+            active = [
+                (self.active[int(i)], field) for field, i in enumerate(indices) if int(i) in self.active
+            ]
             slopes = np.zeros((len(active), 1, 5))
             for v, (_, field) in enumerate(active):
                 slopes[v, 0, field] = 1.0

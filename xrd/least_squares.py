@@ -95,11 +95,20 @@ class Solution:
     jacobian: Floats
 
 
-def solve(problem: Problem, start: Floats, max_cycles: int, tolerance: float) -> Solution:
-    """Minimise the weighted sum of squares from a start."""
+def solve(
+    problem: Problem,
+    start: Floats,
+    max_cycles: int,
+    tolerance: float,
+    known: tuple[Floats, Floats] | None = None,
+) -> Solution:
+    """Minimise the weighted sum of squares from a start.
+
+    `known` are the calculated pattern and derivatives there, where they are known from another fit.
+    """
     rows, wanted, weights = problem.restraints
     variables = np.clip(start, problem.low, problem.high)
-    calculated, jacobian = problem.evaluate(variables)
+    calculated, jacobian = problem.evaluate(variables) if known is None else known
     chi2, penalty = _sums(problem, variables, calculated)
     damping, cycles, converged = 0.0, 0, False
     while True:
@@ -139,8 +148,8 @@ def solve(problem: Problem, start: Floats, max_cycles: int, tolerance: float) ->
         if not accepted or converged:
             break
     chi2, penalty = _sums(problem, variables, calculated)
-    wide, _ = _inverse(matrix, scale, scale == 0)
     covariance, singular = _inverse(matrix, scale, held)
+    wide = _inverse(matrix, scale, scale == 0)[0] if stopped.any() else covariance
     return Solution(
         *(variables, covariance, wide, chi2, penalty, converged, cycles, stopped, scale == 0, singular),
         *(calculated, jacobian),

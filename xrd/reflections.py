@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from beamline.errors import ConfigError
-from xrd.phases import Floats, Phase, metric, operations
+from xrd.phases import Phase, metric, operations
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -71,7 +71,9 @@ def parse_label(phase: Phase, text: str) -> tuple[int, int, int]:
     try:
         h, k, i = (int(part) for part in parts)
     except ValueError as error:
-        raise ConfigError(f"reflection {text!r}", "is no label", "write it as 003, 10-4 or '0 0 12'") from error
+        raise ConfigError(
+            f"reflection {text!r}", "is no label", "write it as 003, 10-4 or '0 0 12'"
+        ) from error
     if not bool(is_absent(phase, [(h, k, i)])[0]):
         return h, k, i
     if not bool(is_absent(phase, [(k, h, i)])[0]):

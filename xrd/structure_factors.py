@@ -49,11 +49,14 @@ class Scatterers:
 def scatterers(phase: Phase, wavelength: float) -> Scatterers:
     """Return what the sites of a phase scatter with at a wavelength (angstrom)."""
     elements = sorted({site.element for site in phase.sites})
+    known = {element: (real, imaginary) for element, real, imaginary in phase.anomalous}
     index = np.array([elements.index(site.element) for site in phase.sites], dtype=np.int64)
     return Scatterers(
         index,
         np.array([_coefficients(element) for element in elements]).reshape(-1, 9),
-        np.array([anomalous(element, wavelength) for element in elements]).reshape(-1, 2),
+        np.array([known.get(element) or anomalous(element, wavelength) for element in elements]).reshape(
+            -1, 2
+        ),
     )
 
 

@@ -146,7 +146,9 @@ def _inverse_size(
     return _uniaxial(phase, hkl, metric, ("size", "size_axial"), (size**-2, axial**-2), (size, axial), 0.5)
 
 
-def _strain(phase: Phase, parameters: Mapping[str, float], hkl: Floats, metric: tuple[Floats, Floats]) -> Width:
+def _strain(
+    phase: Phase, parameters: Mapping[str, float], hkl: Floats, metric: tuple[Floats, Floats]
+) -> Width:
     """Return M (10⁻⁶) of every reflection."""
     zero = np.zeros(len(hkl))
     if phase.strain_model == "isotropic":
