@@ -9,8 +9,8 @@ The profile of a reflection (P. Thompson, D. E. Cox, J. B. Hastings, J. Appl. Cr
 .. math:: η = 1.36603 x - 0.47719 x^2 + 0.11116 x^3
 
 of unit area in u, centideg from the peak, spread over the nodes of `calibration.axial`. As in GSAS-II a
-reflection reaches from 50 (w + SH/L |cos 2θ|) below its position to 75 w above, with w = 2.355 σ + γ in deg (the
-other way round above 90 deg). Its tails belong to the model: cutting them elsewhere changes Rwp.
+reflection reaches from 50 (w + SH/L |cos 2θ|) below its position to 75 w above, with w = 2.355 σ + γ in deg
+(the other way round above 90 deg). Its tails belong to the model: cutting them elsewhere changes Rwp.
 
 Where u is large against the spread of the nodes, two nodes with the same moments stand for all.
 """
@@ -281,8 +281,8 @@ def _layout(
     above = ABOVE * width
     if centre > 90.0:
         below, above = above, below
-    start = np.searchsorted(two_theta, centre - below)
-    stop = np.searchsorted(two_theta, centre + above)
+    start: Any = np.searchsorted(two_theta, centre - below)
+    stop: Any = np.searchsorted(two_theta, centre + above)
     if stop <= start:
         return start, start, start, start, 0, 0, 0.0
     fwhm = _shape(variance, gamma)[0]
@@ -295,8 +295,8 @@ def _layout(
     block = _BLOCK * (two_theta[-1] - two_theta[0]) / max(two_theta.size - 1, 1)
     reach = max(max(_NEAR * spread, 3.0 * block), 0.04 * fwhm)
     middle = centre + nodes[many // 2, 0]
-    near = min(max(np.searchsorted(two_theta, middle - reach), start), stop)
-    after = min(max(np.searchsorted(two_theta, middle + reach), start), stop)
+    near: Any = min(max(np.searchsorted(two_theta, middle - reach), start), stop)
+    after: Any = min(max(np.searchsorted(two_theta, middle + reach), start), stop)
     return start, near, after, stop, few, many, spread
 
 

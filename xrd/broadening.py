@@ -118,17 +118,18 @@ def reciprocal(cell: Any) -> Reciprocal:
     )
 
 
-def _six(tensor: Floats) -> Floats:
+def _six(tensor: Any) -> Floats:
     """Return the components of a symmetric tensor (3, 3, ...) that multiply h², k², l², hk, hl, kl."""
-    return tensor.reshape(9, *tensor.shape[2:])[[0, 4, 8, 1, 2, 5]] * _DOUBLED[:, *[None] * (tensor.ndim - 2)]
+    six = tensor.reshape(9, *tensor.shape[2:])[[0, 4, 8, 1, 2, 5]]
+    return np.asarray(six * _DOUBLED.reshape(6, *[1] * (tensor.ndim - 2)))
 
 
 @functools.lru_cache(maxsize=64)
 def _stephens(symbol: str) -> tuple[tuple[str, ...], Floats]:
     """Return names and forms (term, monomial): quartic forms that the rotations leave unchanged.
 
-    A coefficient is named after the first monomial in its form and multiplies that with GSAS-II's weight: S400
-    with h⁴, S310 with 2 h³k, S220 with 3 h²k², S211 with 4 h²kl.
+    A coefficient is named after the first monomial in its form and multiplies that with GSAS-II's weight:
+    S400 with h⁴, S310 with 2 h³k, S220 with 3 h²k², S211 with 4 h²kl.
     """
     rotations = np.unique(operations(symbol)[0], axis=0)
     points = np.random.default_rng(0).normal(size=(60, 3))

@@ -4,8 +4,9 @@ r"""What multiplies |F|²: Lorentz factor, polarisation, absorption in a cylinde
 * Polarisation, with the part P of the beam polarised in the plane of azimuth 0 (GSAS-II's Polariz.):
   :math:`[(1-P)\cos^2 a + P \sin^2 a] \cos^2 2θ + (1-P) \sin^2 a + P \cos^2 a`. Once only: a pattern that was
   corrected for polarisation when it was integrated is not corrected again.
-* Absorption of a cylinder in Debye-Scherrer geometry, μR up to 3 (N. N. Lobanov, L. Alte da Veiga, 6th European
-  Powder Diffraction Conference (1998), P12-16): :math:`\exp(-T_0 μR - T_1 μR^2 - T_2 μR^3 - T_3 μR^4)`.
+* Absorption of a cylinder in Debye-Scherrer geometry, μR up to 3 (N. N. Lobanov, L. Alte da Veiga, 6th
+  European Powder Diffraction Conference (1998), P12-16):
+  :math:`\exp(-T_0 μR - T_1 μR^2 - T_2 μR^3 - T_3 μR^4)`.
 
 θ is half the measured 2θ, zero and displacement included, as in GSAS-II.
 """

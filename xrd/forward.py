@@ -6,8 +6,8 @@ Of each reflection with :math:`1/d^2 = q`,
           I = S\, m\, |F|^2\, \frac1V\, L\, P\, A\, T
 
 with scale S, multiplicity m, volume V of the cell, Lorentz factor, polarisation, absorption and texture
-(`xrd.corrections`, `xrd.texture`). With R the distance from sample to detector (mm), displacements X, Y, s (µm)
-and transparency t (cm), the shift in deg is
+(`xrd.corrections`, `xrd.texture`). With R the distance from sample to detector (mm), displacements X, Y, s
+(µm) and transparency t (cm), the shift in deg is
 
 .. math:: \frac{0.18}{πR} (X \cos 2θ + Y \sin 2θ) \quad \text{(Debye-Scherrer)}, \qquad
           \frac{0.09}{πR} (4 s \cosθ + 100\, t \sin 2θ) \quad \text{(Bragg-Brentano)} .
@@ -108,21 +108,26 @@ class PhaseForward:
         self.all_hkl = found.hkl
         self.all_multiplicity = found.multiplicity.astype(float)
         self.extracted = np.ones(len(self.all_hkl))
+        self.chosen = np.zeros(len(self.all_hkl), dtype=bool)
         self.scattering = scatterers(self.phase, self.instrument.wavelength)
         self._geometry: tuple[bytes, Floats, Floats] | None = None
         self.select(model.values())
 
-    def select(self, values: Floats) -> None:
-        """Choose the reflections that lie within the limits for these parameters."""
+    def select(self, values: Floats) -> bool:
+        """Choose the reflections within the limits for these parameters; tell whether they are others now."""
         shared = {name: float(values[i]) for name, i in self.shared.items()}
         q = quadratic_forms(self.all_hkl) @ reciprocal(self._cell(values)).a
         sine = 0.5 * self.instrument.wavelength * np.sqrt(q)
         position = self._position(np.minimum(sine, 1.0), shared)[0]
-        self.chosen = (position > self.limits[0]) & (position < self.limits[1]) & (sine < 1)
+        chosen = (position > self.limits[0]) & (position < self.limits[1]) & (sine < 1)
+        if np.array_equal(chosen, self.chosen):
+            return False
+        self.chosen = chosen
         self.hkl = self.all_hkl[self.chosen].astype(float)
         self.forms = quadratic_forms(self.hkl)
         self.multiplicity = self.all_multiplicity[self.chosen]
         self._geometry = None
+        return True
 
     def peaks(self, values: Floats, active: Mapping[int, int]) -> Peaks:
         """Return the reflections, and their slopes by the parameters that are active.
@@ -272,7 +277,7 @@ class PhaseForward:
         own: Mapping[str, float],
         wanted: Mapping[str, int],
     ) -> _Intensity | None:
-        """Return the factor of texture, its parameters' derivatives relative to it; None where there is none."""
+        """Return the factor of texture, derivatives relative to it; None where there is no texture."""
         if self.phase.harmonics:
             return self._harmonics(position, cell, lattice, own)
         if own["march"] == 1 and "march" not in wanted:
@@ -296,7 +301,7 @@ class PhaseForward:
             return texture.harmonics(self.phase, self.hkl, of, along * np.cos(at * HALF_RADIAN))
 
         def value(at: Floats, of: Any) -> Floats:
-            return np.maximum(1 + columns(at, of) @ coefficients, 1e-3)
+            return np.asarray(np.maximum(1 + columns(at, of) @ coefficients, 1e-3))
 
         here = value(position, cell)
         by_position = (value(position + _STEP, cell) - value(position - _STEP, cell)) / (2 * _STEP)

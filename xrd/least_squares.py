@@ -2,10 +2,10 @@ r"""Weighted least squares within bounds: Gauss-Newton steps, damped where they 
 
 The normal equations are scaled to a unit diagonal, so that a matrix of correlations is what gets inverted. A
 variable that its bound stops is held while the step would lead out; one the pattern says nothing about (a
-column of zeros) is held too. The fit has converged when a full step would lower χ² by less than the tolerance,
-:math:`g^T (J^T W J)^{-1} g < ε`, that is, when no variable would move by more than √ε of its own standard
-deviation; this last step is still taken. (K. Levenberg, Quart. Appl. Math. 2 (1944) 164; D. Marquardt, J. SIAM
-11 (1963) 431.)
+column of zeros) is held too. The fit has converged when a full step would lower χ² by less than the
+tolerance, :math:`g^T (J^T W J)^{-1} g < ε`, that is, when no variable would move by more than √ε of its own
+standard deviation; this last step is still taken. (K. Levenberg, Quart. Appl. Math. 2 (1944) 164;
+D. Marquardt, J. SIAM 11 (1963) 431.)
 """
 
 from __future__ import annotations

@@ -29,6 +29,9 @@ _ONE_SIDED = 1.645
 
 _LEBAIL_ROUNDS = 40
 
+_RESELECTIONS = 2
+"""How often the list of reflections follows the fit."""
+
 
 class Native:
     """The engine."""
@@ -190,6 +193,12 @@ class _Chain:
             # The first step is taken with what the fit before ended with: one pass less.
             known = (warm.calculated, warm.jacobian)
         solution = self._rounds(problem, variables, known)
+        for _ in range(_RESELECTIONS):
+            # Reflections that the fit moved over the limits, in or out.
+            free = any(forward.phase.intensities != "structure" for forward in self.calculator.phases)
+            if free or not self.calculator.select(self._outer(solution.variables)):
+                break
+            solution = self._rounds(problem, solution.variables)
         held = self._absent(solution)
         if held:
             problem = self._problem(observed, root, held)
