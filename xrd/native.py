@@ -29,8 +29,8 @@ _ONE_SIDED = 1.645
 
 _LEBAIL_ROUNDS = 40
 
-_RESELECTIONS = 2
-"""How often the list of reflections follows the fit."""
+_REPEATS = 2
+"""How often reflections and rules of axial divergence follow the fit."""
 
 
 class Native:
@@ -184,6 +184,8 @@ class _Chain:
     ) -> tuple[Solution, dict[int, float]]:
         start = self.start if warm is None else self._outer(warm.variables)[: len(self.names)]
         self.calculator.select(start)
+        if warm is None:
+            self.calculator.settle(start)
         variables = np.concatenate([self._inner(start), np.ones(self.calculator.intensities)])
         problem = self._problem(observed, root, {})
         known = None
@@ -193,12 +195,8 @@ class _Chain:
             # The first step is taken with what the fit before ended with: one pass less.
             known = (warm.calculated, warm.jacobian)
         solution = self._rounds(problem, variables, known)
-        for _ in range(_RESELECTIONS):
-            # Reflections that the fit moved over the limits, in or out.
-            free = any(forward.phase.intensities != "structure" for forward in self.calculator.phases)
-            if free or not self.calculator.select(self._outer(solution.variables)):
-                break
-            solution = self._rounds(problem, solution.variables)
+        if all(forward.phase.intensities == "structure" for forward in self.calculator.phases):
+            solution = self._settled(problem, solution, warm is None)
         held = self._absent(solution)
         if held:
             problem = self._problem(observed, root, held)
@@ -206,6 +204,26 @@ class _Chain:
                 variables[i] = value
             solution = self._rounds(problem, self._linear(problem, variables))
         return solution, held
+
+    def _settled(self, problem: Problem, solution: Solution, cold: bool) -> Solution:
+        """Fit again where the fit moved reflections over the limits or, at a cold start, to another rule.
+
+        A series keeps the rules of its first pattern: a change would be a jump in every cell after it.
+        """
+        for _ in range(_REPEATS):
+            outer = self._outer(solution.variables)
+            before = [forward.rules for forward in self.calculator.phases]
+            listed = self.calculator.select(outer)
+            ruled = cold and self.calculator.settle(outer)
+            if not listed and not ruled:
+                break
+            again = self._rounds(problem, solution.variables)
+            if ruled and again.chi2 > solution.chi2:
+                for forward, rules in zip(self.calculator.phases, before, strict=True):
+                    forward.rules = rules
+                break
+            solution = again
+        return solution
 
     def _rounds(
         self, problem: Problem, variables: Floats, known: tuple[Floats, Floats] | None = None
