@@ -113,7 +113,7 @@ def solve(
     variables = np.clip(start, problem.low, problem.high)
     calculated, jacobian = problem.evaluate(variables) if known is None else known
     chi2, penalty = _sums(problem, variables, calculated)
-    degrees = max(np.count_nonzero(problem.root_weight) - variables.size, 1)
+    degrees = max(int(np.count_nonzero(problem.root_weight)) - variables.size, 1)
     damping, cycles, converged = 0.0, 0, False
     while True:
         weighted = jacobian * problem.root_weight

@@ -29,6 +29,9 @@ _ONE_SIDED = 1.645
 
 _LEBAIL_ROUNDS = 40
 
+_REWEIGHTINGS = 2
+"""How often weights follow the calculated pattern; the second time changes nothing that can be seen."""
+
 _REPEATS = 2
 """How often reflections and rules of axial divergence follow the fit."""
 
@@ -111,8 +114,13 @@ class _Chain:
             return self._failed(f"{self.observations.names[number]} {problem}"), None
         observed = np.where(used, intensity, 0.0)[self.observations.used]
         root = np.where(inside, 1 / np.where(used, errors, 1.0)[self.observations.used], 0.0)
+        variance = np.where(used, errors, 1.0)[self.observations.used] ** 2
         try:
             solution, held = self._solve(observed, root, warm)
+            if self.options.weights == "calculated":
+                for _ in range(_REWEIGHTINGS):
+                    root = _reweighted(observed, inside, solution.calculated, variance)
+                    solution, held = self._solve(observed, root, solution)
         except (FloatingPointError, np.linalg.LinAlgError, ValueError) as error:
             return self._failed(f"{self.observations.names[number]}: {error}"), None
         if not np.isfinite(solution.variables).all() or not np.isfinite(solution.chi2):
@@ -382,3 +390,16 @@ def _largest(name: str, value: float) -> float:
     if key in ("alpha", "beta", "gamma") and "background" not in name:
         return 0.3
     return math.inf
+
+
+def _reweighted(observed: Floats, inside: Any, calculated: Floats, variance: Floats) -> Floats:
+    """Return the roots of weights for variances that are proportional to the calculated intensity.
+
+    The variance of one unit of intensity is that of the observed point, and the median of all where nothing
+    was counted.
+    """
+    counted = inside & (observed > 0)
+    usual = float(np.median(variance[counted] / observed[counted])) if counted.any() else 1.0
+    unit = np.where(counted, variance / np.where(counted, observed, 1.0), usual)
+    floor = 1e-3 * float(np.median(np.abs(calculated))) + 1e-300
+    return np.where(inside, 1 / np.sqrt(unit * np.maximum(calculated, floor)), 0.0)
