@@ -9,8 +9,8 @@ The profile of a reflection (P. Thompson, D. E. Cox, J. B. Hastings, J. Appl. Cr
 .. math:: η = 1.36603 x - 0.47719 x^2 + 0.11116 x^3
 
 of unit area in u, centideg from the peak, spread over the nodes of `calibration.axial`. As in GSAS-II a
-reflection reaches from 50 (w + SH/L |cos 2θ|) below its position to 75 w above, with w = 2.355 σ + γ in deg (the
-other way round above 90 deg). Its tails belong to the model: cutting them elsewhere changes Rwp.
+reflection reaches from 50 (w + SH/L |cos 2θ|) below its position to 75 w above, with w = 2.355 σ + γ in deg
+(the other way round above 90 deg). Its tails belong to the model: cutting them elsewhere changes Rwp.
 
 Where u is large against the spread of the nodes, two nodes with the same moments stand for all.
 """
@@ -34,21 +34,24 @@ STOFW = 2.35482005
 BELOW, ABOVE = 50.0, 75.0
 """How far a reflection reaches, in widths."""
 
-_NEAR = 15.0
+EXACT = -1
+"""Instead of a rule of GSAS-II: axial divergence is integrated to convergence."""
+
+_NEAR = 40.0
 """Up to this many spreads from the peak all nodes count, beyond it two."""
 
-_BLOCK, _NODES = 24, 5
+_BLOCK, _NODES = 24, 6
 """Points of a block of the coarse grid, and its nodes."""
 
-_GAUSSIAN = 2.7
-"""Half widths at which the Gaussian part is 2e-9 of its height and is left out, in FWHM."""
+_GAUSSIAN = 3.2
+"""Distance, in FWHM, at which the Gaussian part is 5e-13 of its height and is left out."""
 
 
 class Tails(NamedTuple):
     """A coarse grid for what changes slowly: blocks of points, each with a few nodes of its own.
 
     Far from a reflection the profile of a block of `_BLOCK` points follows from its values at `_NODES`
-    Chebyshev nodes: with a distance of at least three blocks to 4e-6 of itself.
+    Chebyshev nodes: with a distance of at least three blocks to 4e-7 of itself.
 
     Attributes
     ----------
@@ -84,7 +87,7 @@ def accumulate(
     gamma: Floats,
     area: Floats,
     axial: float,
-    exact: bool,
+    rules: Any,
     slopes: Floats,
     pattern: Floats,
     jacobian: Floats,
@@ -102,8 +105,9 @@ def accumulate(
         integrated intensity in intensity times centideg.
     axial
         SH/L; it counts as 0.002 where it is less, and has no derivative then.
-    exact
-        Whether the axial divergence is integrated to convergence, or as GSAS-II does.
+    rules
+        How the axial divergence of each reflection (m) is integrated: what `calibration.axial.gsas2_rules`
+        gave, or `EXACT` in all.
     slopes
         (variable, m, 5): derivatives of position, variance, gamma, area and SH/L of each reflection with
         respect to each variable. No variable: the pattern alone is calculated.
@@ -119,7 +123,7 @@ def accumulate(
     coarse = tails(two_theta) if coarse is None else coarse
     rows = np.arange(len(slopes)) if rows is None else np.asarray(rows, dtype=np.int64)
     _accumulate(
-        *(two_theta, position, variance, gamma, area, float(axial), bool(exact), slopes, pattern, jacobian),
+        *(two_theta, position, variance, gamma, area, float(axial), rules, slopes, pattern, jacobian),
         *(rows, coarse.x, coarse.weights, *divergence.rules()),
     )
 
@@ -130,7 +134,7 @@ def partition(
     variance: Floats,
     gamma: Floats,
     axial: float,
-    exact: bool,
+    rules: Any,
     ratio: Floats,
 ) -> Floats:
     """Return the mean of `ratio` (n) over the profile of each reflection (m).
@@ -141,7 +145,7 @@ def partition(
     sums = np.zeros((len(position), 2))
     grid = np.gradient(two_theta)
     _partition(
-        *(two_theta, position, variance, gamma, float(axial), bool(exact), ratio, grid, sums),
+        *(two_theta, position, variance, gamma, float(axial), rules, ratio, grid, sums),
         *divergence.rules(),
     )
     return np.divide(sums[:, 1], sums[:, 0], out=np.ones(len(position)), where=sums[:, 0] > 0)
@@ -155,7 +159,7 @@ def _accumulate(
     gamma: Floats,
     area: Floats,
     axial: float,
-    exact: bool,
+    rules: Any,
     slopes: Floats,
     pattern: Floats,
     jacobian: Floats,
@@ -178,7 +182,19 @@ def _accumulate(
     pieces = [(0, 0), (0, 0), (0, 0)]
     for r in range(position.size):
         start, near, after, stop, few, many, spread = _layout(
-            *(two_theta, position[r], variance[r], gamma[r], shl, exact, nodes, pair, sizes, rule_x, rule_w)
+            *(
+                two_theta,
+                position[r],
+                variance[r],
+                gamma[r],
+                shl,
+                rules[r],
+                nodes,
+                pair,
+                sizes,
+                rule_x,
+                rule_w,
+            )
         )
         if stop <= start:
             continue
@@ -231,7 +247,7 @@ def _partition(
     variance: Floats,
     gamma: Floats,
     axial: float,
-    exact: bool,
+    rules: Any,
     ratio: Floats,
     grid: Floats,
     sums: Floats,
@@ -245,7 +261,19 @@ def _partition(
     shl = max(axial, SMALLEST)
     for r in range(position.size):
         start, near, after, stop, few, many, _ = _layout(
-            *(two_theta, position[r], variance[r], gamma[r], shl, exact, nodes, pair, sizes, rule_x, rule_w)
+            *(
+                two_theta,
+                position[r],
+                variance[r],
+                gamma[r],
+                shl,
+                rules[r],
+                nodes,
+                pair,
+                sizes,
+                rule_x,
+                rule_w,
+            )
         )
         if start < stop:
             _profile(two_theta, start, stop, position[r], variance[r], gamma[r], pair, few, parts)
@@ -262,7 +290,7 @@ def _layout(
     variance: float,
     gamma: float,
     shl: float,
-    exact: bool,
+    rule: int,
     nodes: Floats,
     pair: Floats,
     sizes: Floats,
@@ -281,22 +309,22 @@ def _layout(
     above = ABOVE * width
     if centre > 90.0:
         below, above = above, below
-    start = np.searchsorted(two_theta, centre - below)
-    stop = np.searchsorted(two_theta, centre + above)
+    start: Any = np.searchsorted(two_theta, centre - below)
+    stop: Any = np.searchsorted(two_theta, centre + above)
     if stop <= start:
         return start, start, start, start, 0, 0, 0.0
     fwhm = _shape(variance, gamma)[0]
-    if exact:
+    if rule == EXACT:
         many = nodes_exact(centre, shl, fwhm, sizes, rule_x, rule_w, nodes)
     else:
-        many = nodes_gsas2(centre, shl, gamma, sizes, rule_x, rule_w, nodes)
+        many = nodes_gsas2(centre, shl, rule, sizes, rule_x, rule_w, nodes)
     few = fewer_nodes(nodes, many, pair)
     spread = abs(nodes[0, 0] - nodes[many - 1, 0]) if many > 2 else 0.0
     block = _BLOCK * (two_theta[-1] - two_theta[0]) / max(two_theta.size - 1, 1)
     reach = max(max(_NEAR * spread, 3.0 * block), 0.04 * fwhm)
     middle = centre + nodes[many // 2, 0]
-    near = min(max(np.searchsorted(two_theta, middle - reach), start), stop)
-    after = min(max(np.searchsorted(two_theta, middle + reach), start), stop)
+    near: Any = min(max(np.searchsorted(two_theta, middle - reach), start), stop)
+    after: Any = min(max(np.searchsorted(two_theta, middle + reach), start), stop)
     return start, near, after, stop, few, many, spread
 
 
