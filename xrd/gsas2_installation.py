@@ -31,8 +31,8 @@ REMEDY = (
 )
 
 _PROCESS = "gsas2_process.py"
-_MODULES = ("GSASII/GSASIIscriptable.py", "GSASIIscriptable.py")
-"""What the folder holds of a package, and of the layout before 2025."""
+_LAYOUTS = ("GSASII/GSASIIscriptable.py", "GSASIIscriptable.py")
+"""What a folder holds: a package, or (before 2025) modules at the top level."""
 _INTERPRETERS = ("bin/python", "python.exe", "Scripts/python.exe")
 
 
@@ -62,8 +62,13 @@ class Installation:
             environment["PYTHONPATH"] = os.fspath(self.folder)
         return subprocess.run(  # noqa: S603 - the interpreter is the user's
             [os.fspath(self.python), program, *arguments],
-            cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
 
 def find() -> Installation | None:
@@ -80,14 +85,17 @@ def find() -> Installation | None:
         if spec is None or spec.origin is None:
             return None
         origin = Path(spec.origin)
-        return Installation(Path(sys.executable), origin.parents[1] if spec.name == "GSASII" else origin.parent)
+        return Installation(
+            Path(sys.executable), origin.parents[1] if spec.name == "GSASII" else origin.parent
+        )
     place = Path(stated).expanduser()
     if place.is_file():
         return Installation(place, None)
     own = next((place / name for name in _INTERPRETERS if (place / name).is_file()), Path(sys.executable))
-    for folder in (place, place / "GSAS-II", place.parent):
-        if any((folder / module).is_file() for module in _MODULES):
-            return Installation(own, folder)
+    for module in _LAYOUTS:
+        for folder in (place, place / "GSAS-II", place.parent):
+            if (folder / module).is_file():
+                return Installation(own, folder)
     raise ConfigError(f"{VARIABLE}={stated}", "names no GSAS-II", REMEDY)
 
 
@@ -155,8 +163,8 @@ def read_project(path: str | os.PathLike[str], folder: Path) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise DataFileError(path, "is missing", "check the path")
-    copy = shutil.copy(path, folder)  # GSAS-II writes beside what it reads
-    done = required().run(["--read", copy], folder)
+    copy = Path(shutil.copy(path, folder))  # GSAS-II writes beside what it reads
+    done = required().run(["--read", copy.name], folder)
     if done.returncode != 0:
         raise DataFileError(path, f"cannot be read by GSAS-II ({_last_line(done.stderr)})")
     described: dict[str, Any] = json.loads(done.stdout)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import json
 import math
 import os
@@ -29,14 +30,16 @@ import numpy as np
 def scriptable() -> Any:
     """Import GSAS-II in either of its layouts: a package, or modules at the top level (before 2025)."""
     try:
-        import GSASII.GSASIIscriptable as G2sc
-        from GSASII import GSASIIpwd
-    except ImportError:
-        import GSASIIscriptable as G2sc
-
+        G2sc, powder = (
+            importlib.import_module(f"GSASII.{name}") for name in ("GSASIIscriptable", "GSASIIpwd")
+        )
+    except ModuleNotFoundError as error:
+        if error.name != "GSASII":
+            raise
+        G2sc = importlib.import_module("GSASIIscriptable")
         G2sc.GSASIIpath.SetBinaryPath(True)
-        import GSASIIpwd
-    if not hasattr(GSASIIpwd, "pyd"):  # the import of a build without its Fortran parts succeeds
+        powder = importlib.import_module("GSASIIpwd")
+    if not hasattr(powder, "pyd"):  # the import of a build without its Fortran parts succeeds
         raise ImportError("its compiled parts (pypowder) are missing")
     return G2sc
 
@@ -62,14 +65,14 @@ def main(job_path: Path) -> None:
             if number == 0 and len(project.names) > 1:
                 project.copy_first()
         result["histograms"] = project.results(arrays)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other process has to hear of it
+    except Exception as error:  # whatever it is, the other process has to hear of it
         result["error"] = f"{type(error).__name__}: {error}"
     np.savez(folder / "result.npz", **arrays)
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 class Project:
-    """A project with one histogram for each pattern, refined one after the other (a sequential refinement)."""
+    """A project with a histogram for each pattern, refined one after the other (sequential refinement)."""
 
     def __init__(self, G2sc: Any, job: dict[str, Any], folder: Path) -> None:
         self.G2sc, self.job = G2sc, job
@@ -203,7 +206,9 @@ class Project:
         done = self.gpx.data["Sequential results"]["data"]
         missing = [name for name in names if name not in done]
         if missing:
-            raise ValueError(f"{len(missing)} of {len(names)} patterns have no result, the first is {missing[0]}")
+            raise ValueError(
+                f"{len(missing)} of {len(names)} patterns have no result, the first is {missing[0]}"
+            )
         for path in Path(self.gpx.filename).parent.glob("*.bak*.gpx"):
             path.unlink()
 
@@ -231,7 +236,9 @@ class Project:
                 arrays[f"{key}_{number}"] = np.ma.getdata(data[column]).astype(float)
             for phase in self.job["phases"]:
                 every = self.gpx.data[name]["Reflection Lists"].get(phase["name"], {})
-                arrays[f"reflections_{phase['name']}_{number}"] = np.asarray(every.get("RefList", []), dtype=float)
+                arrays[f"reflections_{phase['name']}_{number}"] = np.asarray(
+                    every.get("RefList", []), dtype=float
+                )
             values = {
                 key: float(value)
                 for key, value in fit["parmDict"].items()
@@ -278,7 +285,7 @@ def _same_symmetry(group: dict[str, Any], phase: dict[str, Any]) -> None:
 
 def _operation(rotation: Any, shift: Any) -> tuple[int, ...]:
     """Return an operation as integers: its matrix, and its translation in 24ths of an edge, below one."""
-    return (*map(int, np.rint(rotation).ravel()), *(int(round(24 * float(s))) % 24 for s in shift))
+    return (*map(int, np.rint(rotation).ravel()), *(round(24 * float(s)) % 24 for s in shift))
 
 
 def read(gpx: Path) -> dict[str, Any]:
@@ -292,7 +299,9 @@ def read(gpx: Path) -> dict[str, Any]:
                 "name": phase.name,
                 "space_group": phase["General"]["SGData"]["SpGrp"],
                 "cell": [float(v) for v in phase["General"]["Cell"][1:7]],
-                "atoms": [[a.label, a.type, *map(float, a.coordinates), float(a.occupancy)] for a in phase.atoms()],
+                "atoms": [
+                    [a.label, a.type, *map(float, a.coordinates), float(a.occupancy)] for a in phase.atoms()
+                ],
             }
             for phase in project.phases()
         ],

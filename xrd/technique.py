@@ -14,4 +14,5 @@ TECHNIQUE = Technique(
     commands={"integrate": "xrd.cli:integrate"},
     demo="xrd.demo:run",
     checks={"pyFAI": "xrd.checks:pyfai", "GSAS-II": "xrd.checks:gsas"},
+    full_checks={"GSAS-II": "xrd.checks:gsas_runs"},
 )
