@@ -15,16 +15,19 @@ nothing had happened (`SeqRefine` says so, and what it says is dropped).
 from __future__ import annotations
 
 import contextlib
-import copy
 import importlib
 import json
 import math
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+Place = tuple[Any, int]
+"""A list, and where in it something is."""
 
 
 def scriptable() -> Any:
@@ -62,9 +65,11 @@ def main(job_path: Path) -> None:
         project = Project(G2sc, job, folder)
         for number, stage in enumerate(job["stages"]):
             project.refine(stage)
-            if number == 0 and len(project.names) > 1:
+            if number == 0 and not stage["all"]:
                 project.copy_first()
-        result["histograms"] = project.results(arrays)
+        if not job["stages"]:
+            project.calculate()
+        result["patterns"] = project.results(arrays)
     except Exception as error:  # whatever it is, the other process has to hear of it
         result["error"] = f"{type(error).__name__}: {error}"
     np.savez(folder / "result.npz", **arrays)
@@ -72,29 +77,117 @@ def main(job_path: Path) -> None:
 
 
 class Project:
-    """A project with a histogram for each pattern, refined one after the other (sequential refinement)."""
+    """A project with a histogram for each pattern, refined one after the other (sequential refinement).
+
+    Parameters are named as GSAS-II names them, with * for the number of the histogram: ``0:*:Size;i``,
+    ``:*:Back;2``, ``1::AUiso:3``.
+    """
 
     def __init__(self, G2sc: Any, job: dict[str, Any], folder: Path) -> None:
         self.G2sc, self.job = G2sc, job
-        self.said = (True, "")
-        patterns = np.load(folder / "patterns.npz")
         self.gpx = G2sc.G2Project(newgpx=os.fspath(folder / "refinement.gpx"))
+        self.names: list[str] = []
+        self.fits: dict[str, dict[str, Any]] = {}
+        self.failures: dict[str, str] = {}
+        self.attempted = ""
         for phase in job["phases"]:
             self._add_phase(phase)
-        self.names = [f"PWDR {name}" for name in job["names"]]
-        self._add_histograms(folder, patterns)
-        self._set_values()
+        self.numbers = self._term_numbers()
+        self._add_histograms(folder, np.load(folder / "patterns.npz"))
+        for index, name in enumerate(self.names):
+            start = self._numbered(job["values"][min(index, len(job["values"]) - 1)])
+            for variable, (values, place), _ in self._entries(name):
+                if variable in start:
+                    values[place] = start[variable]
+        for constraint in job["constraints"]:
+            variables, factors = zip(*self._numbered(dict(constraint["terms"])).items(), strict=True)
+            self.gpx.add_EqnConstr(constraint["total"], variables, factors)
         controls = self.gpx.data["Controls"]["data"]
         controls.setdefault("parmFrozen", {})  # the first sequential refinement looks for it
         controls["max cyc"], controls["min dM/M"] = job["cycles"], job["tolerance"]
-        main_module = G2sc.G2strMain
-        sequential = main_module.SeqRefine
+        self._listen()
 
-        def recorded(*args: Any, **kwargs: Any) -> Any:
-            self.said = sequential(*args, **kwargs)
-            return self.said
+    def _listen(self) -> None:
+        """Keep what a sequential refinement finds for every pattern, and what it says when it ends early.
 
-        main_module.SeqRefine = recorded
+        Covariances are of the varied parameters, and constraints are held in modules, for one histogram at a
+        time; they are linear, so that steps of one parameter show what follows it.
+        """
+        main_module = self.G2sc.G2strMain
+        sequential, core = main_module.SeqRefine, main_module.RefineCore
+
+        def recorded_sequential(*args: Any, **kwargs: Any) -> Any:
+            good, message = sequential(*args, **kwargs)
+            if not good:
+                self.failures[self.attempted] = str(message).strip()
+            return good, message
+
+        def recorded_core(*args: Any, **kwargs: Any) -> Any:
+            _, histograms, _, _, _, parameters, _, varied, *_ = args
+            self.attempted = next(key for key in histograms if key.startswith("PWDR"))
+            varied = list(varied)
+            result = core(*args, **kwargs)
+            good, rvals, _, covariance, *_ = result
+            if good and len(covariance):
+                fit = self._fit(histograms[self.attempted], parameters, varied, np.asarray(covariance), rvals)
+                self.fits[self.attempted] = fit
+            else:
+                self.failures[self.attempted] = str(rvals.get("msg") or "singular matrix").strip()
+            return result
+
+        main_module.SeqRefine, main_module.RefineCore = recorded_sequential, recorded_core
+
+    def _fit(
+        self,
+        histogram: dict[str, Any],
+        parameters: dict[str, Any],
+        varied: list[str],
+        covariance: Any,
+        rvals: Any,
+    ) -> dict[str, Any]:
+        """Return what was found for one pattern."""
+        variables = self._numbered(dict.fromkeys(self.job["variables"]))
+        names = [name.replace("*", str(histogram["hId"])) for name in variables]
+        columns = []
+        for name in varied:
+            before, after = dict(parameters), {**parameters, name: parameters[name] + 1.0}
+            for values in (before, after):
+                self.G2sc.G2mv.Dict2Map(values)
+            columns.append([float(after.get(n, 0.0)) - float(before.get(n, 0.0)) for n in names])
+        dependence = np.array(columns).reshape(len(varied), len(names)).T
+        shifted = dict(parameters)
+        for name in names:  # a coordinate is varied as a shift
+            if "::dA" in name:
+                shifted[name] = parameters[name.replace("::dA", "::A")] + parameters[name]
+        phases = range(len(self.job["phases"]))
+        return {
+            "values": np.array([float(shifted.get(name, math.nan)) for name in names]),
+            "covariance": dependence @ covariance @ dependence.T,
+            "reciprocal": np.array([[float(parameters[f"{i}::A{j}"]) for j in range(6)] for i in phases]),
+            "curves": np.array([np.ma.getdata(histogram["Data"][i]).astype(float) for i in (0, 3, 4)]),
+            "converged": bool(rvals.get("converged")),
+            "stuck": bool(rvals.get("Aborted")),
+            "singular": int(rvals.get("SVD0") or 0),
+            "chi2": float(rvals["chisq"]),
+            "rwp": float(rvals["Rwp"]),
+            "gof": float(rvals["GOF"]),
+            "points": int(rvals["Nobs"]),
+        }
+
+    def _term_numbers(self) -> dict[str, str]:
+        """Return GSAS-II's names of the terms of generalised strain, which count; a job names their indices."""
+        groups = [self.gpx.data["Phases"][p["name"]]["General"]["SGData"] for p in self.job["phases"]]
+        return {
+            f"{number}:*:Mustrain;{name}": f"{number}:*:Mustrain;{i}"
+            for number, group in enumerate(groups)
+            for i, name in enumerate(self.G2sc.G2spc.MustrainNames(group))
+        }
+
+    def _numbered(self, values: dict[str, Any]) -> dict[str, Any]:
+        unknown = [name for name in values if ";S" in name and name not in self.numbers]
+        if unknown:
+            raise ValueError(f"it has no parameter {', '.join(unknown)}")
+        return {self.numbers.get(name, name): value for name, value in values.items()}
 
     def _add_phase(self, phase: dict[str, Any]) -> None:
         """Add a phase atom by atom; reading a CIF would need a further package, and could end otherwise."""
@@ -124,146 +217,143 @@ class Project:
             os.fspath(first), os.fspath(folder / "instrument.instprm"), phases="all", fmthint="xye"
         )
         first.unlink()
-        if made.name != self.names[0]:
-            self.names[0] = made.name
         made["data"][1] = [np.ma.MaskedArray(column) for column in made["data"][1]]  # which cloning asks for
         for name in self.job["names"][1:]:
-            self.gpx.clone_powder_histogram(made, name, np.zeros(len(made["data"][1][0])))
+            self.gpx.clone_powder_histogram(made, f"{name}.xye", np.zeros(len(made["data"][1][0])))
+        self.names = [made.name, *(f"PWDR {name}.xye" for name in self.job["names"][1:])]
         for name, (two_theta, intensity, errors) in zip(self.names, columns, strict=True):
+            self._describe(name)
+            nothing = np.zeros((3, len(two_theta)))
             data = self.gpx.data[name]
-            nothing = np.zeros(len(two_theta))
             data["data"][1] = [
-                np.ma.MaskedArray(column)
-                for column in (two_theta, intensity, 1.0 / errors**2, nothing, nothing.copy(), nothing.copy())
+                np.ma.MaskedArray(column) for column in (two_theta, intensity, errors**-2.0, *nothing)
             ]
-            low, high = self.job["limits"]
-            data["Limits"] = [(float(two_theta[0]), float(two_theta[-1])), [low, high], *self.job["excluded"]]
-            for phase in self.job["phases"]:
-                self.gpx.link_histogram_phase(name, phase["name"])
+            span = (float(two_theta[0]), float(two_theta[-1]))
+            data["Limits"] = [span, list(self.job["limits"]), *self.job["excluded"]]
 
-    def _set_values(self) -> None:
-        """Set what the parameters begin with; no flag is set here."""
-        for name in self.names:
-            data = self.gpx.data[name]
-            data["Background"] = copy.deepcopy(self.job["background"])
-            data["Sample Parameters"]["Type"] = self.job["geometry"]
-            for key, value in self.job["sample"].items():
-                is_plain = not isinstance(data["Sample Parameters"].get(key), list)
-                data["Sample Parameters"][key] = value if is_plain else [value, False]
-            data["Sample Parameters"]["Scale"] = [1.0, False]
-            for phase in self.job["phases"]:
-                hap = self.gpx.data["Phases"][phase["name"]]["Histograms"][name]
-                for key, value in phase["values"].items():
-                    hap[key] = copy.deepcopy(value)
-                hap["Scale"][1] = False
-                for key in ("Size", "Mustrain"):
-                    hap[key][2] = [False] * 3
-                    hap[key][5] = [False] * len(hap[key][5])
+    def _describe(self, name: str) -> None:
+        """Say what there is in a histogram: background, geometry, and how each phase is broadened."""
+        data = self.gpx.data[name]
+        peaks = [[0.0, False, 0.0, False, 1.0, False, 0.0, False] for _ in range(self.job["peaks"])]
+        terms = self.job["terms"]
+        data["Background"] = [
+            ["chebyschev-1", False, terms, *[0.0] * terms],
+            {"nDebye": 0, "debyeTerms": [], "nPeaks": len(peaks), "peaksList": peaks,
+             "background PWDR": ["", 1.0, False]},
+        ]  # fmt: skip
+        sample = data["Sample Parameters"]
+        sample["Type"], sample["Gonio. radius"] = self.job["geometry"]
+        sample["Scale"] = [1.0, False]
+        for phase in self.job["phases"]:
+            self.gpx.link_histogram_phase(name, phase["name"])
+            hap = self.gpx.data["Phases"][phase["name"]]["Histograms"][name]
+            hap["Size"][0], hap["Size"][3] = phase["size_model"], phase["axis"]
+            hap["Mustrain"][0], hap["Mustrain"][3] = phase["strain_model"], phase["axis"]
+            hap["Pref.Ori."][3] = phase["axis"]
+            hap["LeBail"] = phase["lebail"]
+
+    def _entries(self, name: str) -> Iterator[tuple[str, Place, Place]]:
+        """Yield every parameter of a histogram: its name, where its value is, and where its flag is."""
+        data = self.gpx.data[name]
+        (polynomial, others), instrument = data["Background"], data["Instrument Parameters"][0]
+        for i in range(polynomial[2]):
+            yield f":*:Back;{i}", (polynomial, 3 + i), (polynomial, 1)
+        for i, peak in enumerate(others["peaksList"]):
+            for column, key in enumerate(("pos", "int", "sig", "gam")):
+                yield f":*:BkPk{key};{i}", (peak, 2 * column), (peak, 2 * column + 1)
+        for key, value in data["Sample Parameters"].items():
+            if isinstance(value, list) and len(value) == 2 and isinstance(value[1], bool):
+                yield f":*:{key}", (value, 0), (value, 1)
+        for key, value in instrument.items():
+            if len(value) == 3 and isinstance(value[1], float):
+                yield f":*:{key}", (value, 1), (value, 2)
+        for number, phase in enumerate(self.job["phases"]):
+            whole = self.gpx.data["Phases"][phase["name"]]
+            hap = whole["Histograms"][name]
+            yield f"{number}:*:Scale", (hap["Scale"], 0), (hap["Scale"], 1)
+            yield f"{number}:*:MD", (hap["Pref.Ori."], 1), (hap["Pref.Ori."], 2)
+            for key in ("Size", "Mustrain"):
+                kind, item = hap[key][0], hap[key]
+                for i, suffix in enumerate(("i", "a", "mx")):
+                    yield f"{number}:*:{key};{suffix}", (item[1], i), (item[2], i)
+                if kind == "generalized":
+                    for i in range(len(item[4])):
+                        yield f"{number}:*:{key};{i}", (item[4], i), (item[5], i)
+            for i, key in enumerate(self.G2sc.G2spc.HStrainNames(whole["General"]["SGData"])):
+                yield f"{number}:*:{key}", (hap["HStrain"][0], i), (hap["HStrain"][1], i)
 
     def _free(self, free: list[str]) -> None:
-        """Set the flags: those named in `free`, and no other."""
-        wanted = set(free)
+        """Set the flags of the parameters named, and of no other; some share one."""
         for name in self.names:
-            data = self.gpx.data[name]
-            data["Background"][0][1] = "background" in wanted
-            for number, peak in enumerate(data["Background"][1].get("peaksList", [])):
-                for column, key in enumerate(("pos", "int", "sig", "gam")):
-                    peak[2 * column + 1] = f"peak {number}/{key}" in wanted
-            for key, value in data["Sample Parameters"].items():
-                if isinstance(value, list) and len(value) == 2 and isinstance(value[1], bool):
-                    value[1] = key in wanted
-            for key, value in data["Instrument Parameters"][0].items():
-                if len(value) == 3:
-                    value[2] = key in wanted
-            for phase in self.job["phases"]:
-                hap = self.gpx.data["Phases"][phase["name"]]["Histograms"][name]
-                place = phase["name"] + "/"
-                hap["Scale"][1] = place + "Scale" in wanted
-                hap["Pref.Ori."][2] = place + "MD" in wanted
-                for key in ("Size", "Mustrain"):
-                    hap[key][2] = [f"{place}{key};{suffix}" in wanted for suffix in ("i", "a", "mx")]
-                    hap[key][5] = [f"{place}{key};{n}" in wanted for n in range(len(hap[key][5]))]
-                free_cell = place + "cell" in wanted
-                strains = self.G2sc.G2spc.HStrainNames(
-                    self.gpx.data["Phases"][phase["name"]]["General"]["SGData"]
+            flags = [(flag, variable in free) for variable, _, flag in self._entries(name)]
+            for (flag, place), _ in flags:
+                flag[place] = False
+            for (flag, place), is_free in flags:
+                flag[place] = flag[place] or is_free
+        for number, phase in enumerate(self.job["phases"]):
+            for i, atom in enumerate(self.gpx.data["Phases"][phase["name"]]["Atoms"]):
+                kinds = {"F": ("Afrac",), "X": ("dAx", "dAy", "dAz"), "U": ("AUiso",)}
+                atom[2] = "".join(
+                    kind
+                    for kind, stems in kinds.items()
+                    if any(f"{number}::{stem}:{i}" in free for stem in stems)
                 )
-                hap["HStrain"][1] = [free_cell and strain != "eA" for strain in strains]
-        for phase in self.job["phases"]:
-            for atom in self.gpx.phase(phase["name"]).atoms():
-                kinds = [k for k in "FXU" if f"{phase['name']}/{atom.label}/{k}" in wanted]
-                atom.refinement_flags = "".join(kinds)
 
     def refine(self, stage: dict[str, Any]) -> None:
-        """Refine the first pattern or all of them, and see whether GSAS-II really did."""
-        self._free(stage["free"])
-        names = self.names if stage["all"] else self.names[:1]
+        """Refine the first pattern or all of them; behind one that fails, go on with the next."""
+        self._free(list(self._numbered(dict.fromkeys(stage["free"]))))
+        pending = self.names if stage["all"] else self.names[:1]
+        while pending:
+            self.failures = {name: text for name, text in self.failures.items() if name not in pending}
+            for name in pending:
+                self.fits.pop(name, None)
+            controls = self.gpx.data["Controls"]["data"]
+            controls["Seq Data"], controls["Copy2Next"] = list(pending), bool(stage["copy"])
+            self.attempted = ""
+            self.gpx.refine()
+            for path in Path(self.gpx.filename).parent.glob("*.bak*.gpx"):
+                path.unlink()
+            if not self.attempted:
+                raise ValueError(self.failures.get("", "it refined nothing"))
+            if self.attempted not in self.fits:
+                self.failures.setdefault(self.attempted, "it gave no result")
+            pending = pending[pending.index(self.attempted) + 1 :]
+        if not stage["all"] and self.failures:
+            raise ValueError(f"the first pattern cannot be refined: {self.failures[self.names[0]]}")
+        self.gpx.data["Controls"]["data"]["Seq Data"] = list(self.names)
+
+    def calculate(self) -> None:
+        """Calculate the patterns from the values the project has, and leave it ready to be refined."""
         controls = self.gpx.data["Controls"]["data"]
-        controls["Seq Data"], controls["Copy2Next"] = list(names), bool(stage["copy"])
+        cycles, controls["max cyc"], controls["Seq Data"] = controls["max cyc"], 0, []
+        self._free([])
         self.gpx.refine()
-        good, message = self.said
-        if not good:
-            raise ValueError(f"the refinement ended with: {str(message).strip()}")
-        done = self.gpx.data["Sequential results"]["data"]
-        missing = [name for name in names if name not in done]
-        if missing:
-            raise ValueError(
-                f"{len(missing)} of {len(names)} patterns have no result, the first is {missing[0]}"
-            )
-        for path in Path(self.gpx.filename).parent.glob("*.bak*.gpx"):
-            path.unlink()
+        controls = self.gpx.data["Controls"]["data"]
+        controls["max cyc"], controls["Seq Data"] = cycles, list(self.names)
+        self._free(list(self._numbered(dict.fromkeys(self.job["free"]))))
+        self.gpx.save()
 
     def copy_first(self) -> None:
         """Give every pattern the values of the first."""
-        first = self.names[0]
+        first = {variable: values[place] for variable, (values, place), _ in self._entries(self.names[0])}
         for name in self.names[1:]:
-            for key in ("Background", "Sample Parameters", "Instrument Parameters"):
-                self.gpx.data[name][key] = copy.deepcopy(self.gpx.data[first][key])
-            for phase in self.job["phases"]:
-                every = self.gpx.data["Phases"][phase["name"]]["Histograms"]
-                for key, value in every[first].items():
-                    if key not in ("hId", "Histogram"):
-                        every[name][key] = copy.deepcopy(value)
+            for variable, (values, place), _ in self._entries(name):
+                values[place] = first[variable]
 
     def results(self, arrays: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return values, variables and figures of merit of every pattern; arrays go into `arrays`."""
-        done = self.gpx.data["Sequential results"]["data"]
+        """Return figures of merit of every pattern; arrays go into `arrays`, with the pattern's number."""
         found = []
         for number, name in enumerate(self.names):
-            fit = done[name]
-            data = self.gpx.data[name]["data"][1]
-            arrays[f"covariance_{number}"] = np.asarray(fit["covMatrix"], dtype=float)
-            for key, column in (("two_theta", 0), ("calculated", 3), ("background", 4)):
-                arrays[f"{key}_{number}"] = np.ma.getdata(data[column]).astype(float)
-            for phase in self.job["phases"]:
-                every = self.gpx.data[name]["Reflection Lists"].get(phase["name"], {})
-                arrays[f"reflections_{phase['name']}_{number}"] = np.asarray(
-                    every.get("RefList", []), dtype=float
-                )
-            values = {
-                key: float(value)
-                for key, value in fit["parmDict"].items()
-                if isinstance(value, float | int | np.floating) and math.isfinite(value)
-            }
-            rvals = fit["Rvals"]
-            found.append(
-                {
-                    "values": values,
-                    "varied": list(fit["varyList"]),
-                    "dependent": {
-                        key: [float(v) for v in pair] for key, pair in fit.get("depParmDict", {}).items()
-                    },
-                    "frozen": [str(item) for item in self._frozen(name)],
-                    "converged": bool(rvals.get("converged")),
-                    "singular": int(rvals.get("SVD0") or 0),
-                    "rwp": float(rvals["Rwp"]),
-                    "gof": float(rvals["GOF"]),
-                    "observations": int(rvals["Nobs"]),
-                }
-            )
+            fit = self.fits.get(name)
+            if fit is None or name in self.failures:
+                found.append({"failed": self.failures.get(name, "was not refined")})
+                continue
+            for i, phase in enumerate(self.job["phases"]):
+                listed = self.gpx.data[name]["Reflection Lists"].get(phase["name"], {}).get("RefList", [])
+                arrays[f"reflections_{i}_{number}"] = np.asarray(listed, dtype=float)
+            found.append({key: value for key, value in fit.items() if not isinstance(value, np.ndarray)})
+            arrays |= {f"{key}_{number}": v for key, v in fit.items() if isinstance(v, np.ndarray)}
         return found
-
-    def _frozen(self, name: str) -> list[Any]:
-        return list(self.gpx.data["Controls"]["data"].get("parmFrozen", {}).get(name, []))
 
 
 def _same_symmetry(group: dict[str, Any], phase: dict[str, Any]) -> None:

@@ -1,0 +1,155 @@
+r"""GSAS-II as an engine: the model as a project of its own, and what it finds as our fits.
+
+A series is a sequential refinement, in one project. There the cell of a phase is held, and what is refined
+are terms :math:`D_{ij}` that are added to the reciprocal tensor :math:`A` of
+
+.. math:: 1/d^2 = A_0 h^2 + A_1 k^2 + A_2 l^2 + A_3 hk + A_4 hl + A_5 kl .
+
+The cell follows from the real metric :math:`G = G^{*-1}`, its covariance by
+:math:`dG = -G\,dG^*\,G` from that of the :math:`D_{ij}`. The errors GSAS-II itself gives are not used:
+`getCellEsd` propagates with the transposed matrix of derivatives, which makes the error of a hexagonal a 5/3
+too large, and those of a monoclinic a and c more than twice (docs/decisions/0020-gsas2.md).
+
+The first pattern is refined in stages, scale and background before the cell before the rest, as GSAS-II's
+least squares steps without a trust region; then all of them, each beginning with the result of the one before.
+What it cannot be given (priors, harmonic texture, Pawley intensities) is refused, not left out.
+
+Reference: B. H. Toby, R. B. Von Dreele, J. Appl. Cryst. 46 (2013) 544.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from beamline.errors import FitError
+from xrd import gsas2_installation
+from xrd.engines import Fit, Options, Ticks
+from xrd.gsas2_job import Job, cell_of
+from xrd.labels import label
+from xrd.models import Model
+from xrd.observations import Observations, observations
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+TOLERANCE = 1e-4
+"""Relative decrease of χ² in a cycle below which GSAS-II stops; in single precision it sees no less."""
+
+
+class Gsas2:
+    """The engine."""
+
+    def fit(self, observations: Observations, model: Model, options: Options) -> Sequence[Fit]:
+        """Refine the model against every pattern with GSAS-II (`xrd.engines.Engine`).
+
+        Of the options `workers` and `chunk` mean nothing here, and `tolerance` is `TOLERANCE`.
+
+        Raises
+        ------
+        ConfigError
+            GSAS-II is not installed, or the model has what it cannot be given.
+        FitError
+            It gave nothing.
+        """
+        job = Job(observations, model)
+        with tempfile.TemporaryDirectory(prefix="redoxlight-gsas2-") as name:
+            folder = Path(name)
+            job.write(folder)
+            stages = job.stages(options.warm)
+            settings = {"stages": stages, "cycles": options.max_cycles, "tolerance": TOLERANCE}
+            result = gsas2_installation.do({**job.description(), **settings}, folder)
+            with np.load(folder / "result.npz") as arrays:
+                return [
+                    _fit(job, found, _of(arrays, number), number, options)
+                    for number, found in enumerate(result["patterns"])
+                ]
+
+
+GSAS2 = Gsas2()
+
+
+def write_project(
+    patterns: xr.Dataset,
+    model: Model,
+    path: str | os.PathLike[str],
+    values: Sequence[Floats] | None = None,
+) -> None:
+    """Write a ``.gpx`` that GSAS-II opens: the patterns, and the model as it is or as it was refined.
+
+    Parameters
+    ----------
+    patterns
+        Kind ``xrd.patterns``.
+    model
+        The model; what is free in it is marked to be refined.
+    path
+        The file.
+    values
+        Parameters of every pattern, in the order of ``model.parameters``; those of the model by default.
+
+    Raises
+    ------
+    ConfigError
+        GSAS-II is not installed, or the model has what it cannot be given.
+    FitError
+        GSAS-II could not calculate the patterns.
+    """
+    job = Job(observations(patterns, model), model, values)
+    with tempfile.TemporaryDirectory(prefix="redoxlight-gsas2-") as name:
+        folder = Path(name)
+        job.write(folder)
+        settings = {"stages": [], "cycles": Options().max_cycles, "tolerance": TOLERANCE}
+        gsas2_installation.do({**job.description(), **settings}, folder)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "refinement.gpx", path)
+
+
+def _of(arrays: Any, number: int) -> dict[str, Floats]:
+    """Return the arrays of one pattern."""
+    ending = f"_{number}"
+    return {key.removesuffix(ending): arrays[key] for key in arrays.files if key.endswith(ending)}
+
+
+def _fit(job: Job, found: dict[str, Any], arrays: dict[str, Floats], number: int, options: Options) -> Fit:
+    """Return what GSAS-II found for one pattern, in the order and units of the model."""
+    nothing = np.full(len(job.model.parameters), np.nan)
+    size = len(job.model.variables)
+    failed = Fit(nothing, np.zeros((size, size)), np.nan, 0, np.nan, "failed")
+    if "failed" in found:
+        return _with(failed, message=f"GSAS-II: {found['failed']}")
+    try:
+        values, covariance = _values(job, arrays)
+    except FitError as error:
+        return _with(failed, message=error.problem)
+    scaled = covariance / found["gof"] ** 2
+    numbers = [*values, *scaled.ravel(), found["chi2"]]
+    if not np.isfinite(numbers).all():
+        return _with(failed, message="GSAS-II gave no finite numbers")
+    status, message = _status(job, found, values, np.diag(covariance))
+    curves: dict[str, Any] = {}
+    if options.curves:
+        x, calculated, background = arrays["curves"]
+        curves = {
+            "calculated": job.on_axis(x, calculated),
+            "baseline": job.on_axis(x, background),
+            "ticks": tuple(
+                _ticks(phase.name, arrays.get(f"reflections_{i}"), job) for i, phase in enumerate(job.model.phases)
+            ),
+        }
+    return Fit(
+        values,
+        scaled,
+        found["chi2"],
+        found["points"],
+        found["chi2"] / (found["rwp"] / 100) ** 2,
+        status,
+        message,
+        **curves,
+    )
