@@ -1,0 +1,97 @@
+"""Refinement of a model against patterns."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from beamline import provenance
+from xrd import engines, results
+from xrd.engines import Options
+from xrd.models import Model
+from xrd.observations import observations
+
+
+@provenance.step("xrd.refine", returns="xrd.series")
+def refine(
+    pattern: xr.Dataset,
+    model: Model,
+    engine: str = "native",
+    max_cycles: int = 30,
+    tolerance: float = 1e-4,
+    curves: bool = True,
+) -> xr.Dataset:
+    """Refine a model against one pattern, or several that have nothing to do with each other.
+
+    Parameters
+    ----------
+    pattern
+        Kind ``xrd.patterns`` with errors.
+    model
+        What is refined; it is not changed.
+    engine
+        ``"native"``, or ``"gsas2"`` where GSAS-II is installed.
+    max_cycles
+        Cycles after which a fit that has not converged is given up.
+    tolerance
+        A fit has converged when the next step would lower χ² by less than this.
+    curves
+        Whether the result holds calculated pattern, background and reflections for figures.
+
+    Returns
+    -------
+    Dataset of kind ``xrd.series``
+        See `xrd.results.series`.
+
+    Raises
+    ------
+    FitError
+        The pattern cannot be fitted: no errors, another wavelength, nothing within the limits.
+    ConfigError
+        There is no such engine.
+    """
+    options = Options(max_cycles=max_cycles, tolerance=tolerance, warm=False, curves=curves)
+    seen = observations(pattern, model)
+    return results.series(pattern, seen, model, engines.engine(engine).fit(seen, model, options))
+
+
+@provenance.step("xrd.refine_series", returns="xrd.series")
+def refine_series(
+    patterns: xr.Dataset,
+    model: Model,
+    engine: str = "native",
+    max_cycles: int = 30,
+    tolerance: float = 1e-4,
+    workers: int = 1,
+    chunk: int = 50,
+    curves: bool = False,
+) -> xr.Dataset:
+    """Refine a model against the patterns of a series, each from the result of the one before it.
+
+    Parameters
+    ----------
+    patterns
+        Kind ``xrd.patterns`` with errors, in the order of the series.
+    model
+        What is refined, with the values the first pattern starts from; it is not changed.
+    engine, max_cycles, tolerance, curves
+        As in `refine`.
+    workers
+        Processes; they do not change the result.
+    chunk
+        Patterns that are refined in a row; the first of each starts from the model.
+
+    Returns
+    -------
+    Dataset of kind ``xrd.series``
+        See `xrd.results.series`. A pattern that could not be fitted is NaN with the status "failed".
+
+    Raises
+    ------
+    FitError
+        No pattern can be fitted.
+    ConfigError
+        There is no such engine.
+    """
+    options = Options(max_cycles=max_cycles, tolerance=tolerance, workers=workers, chunk=chunk, curves=curves)
+    seen = observations(patterns, model)
+    return results.series(patterns, seen, model, engines.engine(engine).fit(seen, model, options))
