@@ -162,7 +162,7 @@ KINDS: dict[str, Kind] = {
     "xrd.peaks": Kind(
         "position", (("frame", "reflection"),), coords=("h", "k", "l", "phase"), indices=frozenset("hkl")
     ),
-    "xrd.series": Kind("a", (("frame", "phase"),), coords=("phase",)),
+    "xrd.series": Kind("a", (("frame", "phase"),), coords=("phase",), indices=frozenset("hkl")),
     "xas.scans": Kind("mu", (("scan", "energy"), ("energy",))),
     "xas.exafs": Kind("chi", (("scan", "k"), ("k",))),
     "channels": Kind(None, (("time",),), coords=("time",)),
