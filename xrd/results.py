@@ -55,8 +55,9 @@ def series(patterns: xr.Dataset, observations: Observations, model: Model, fits:
     (frame, variable)                           estimate: every free parameter
     (frame, variable, variable_)                covariance, scaled by GOF² as the errors are
     (frame, parameter)                          setting: every parameter, held and tied ones too
-    (frame, two_theta)                          calculated, baseline (the background curve): NaN
-                                                outside the fit; with ``curves``
+    (frame, two_theta)                          intensity with its errors, as observed; calculated and
+                                                baseline (the background curve), NaN outside the fit;
+                                                with ``curves``
     (frame, reflection)                         tick, with coordinates label, reflection_phase, h, k,
                                                 l: 2θ of the reflections; with ``curves``
     ==========================================  ===================================================
@@ -258,6 +259,9 @@ def _add_curves(
     units = patterns["intensity"].attrs.get("units", "")
     ds.coords["two_theta"] = ("two_theta", observations.two_theta, {"units": "deg", "long_name": "2θ"})
     curves = {"calculated": "calculated intensity", "baseline": "background under the reflections"}
+    observed = {"units": units, "long_name": "observed intensity"}
+    ds["intensity"] = (("frame", "two_theta"), observations.intensity, observed)
+    ds["intensity_errors"] = (("frame", "two_theta"), observations.errors, {"units": units})
     for name, label in curves.items():
         stack = np.array([getattr(fit, name) for fit in fits])
         ds[name] = (("frame", "two_theta"), stack, {"units": units, "long_name": label})

@@ -62,8 +62,8 @@ def _states_displacements(path: str | os.PathLike[str], count: int) -> list[bool
 def _site(atom: Any, path: str | os.PathLike[str], has_displacement: bool) -> Site:
     element = atom.element.name
     if atom.element.atomic_number == 0:
-        stated = atom.type_symbol or atom.label
-        raise DataFileError(path, f"has an atom of the unknown element {stated!r}", "correct its symbol")
+        symbol = atom.type_symbol or atom.label
+        raise DataFileError(path, f"has an atom of the unknown element {symbol!r}", "correct its symbol")
     x, y, z = (float(value) for value in atom.fract.tolist())
     uiso = float(atom.u_iso) if has_displacement or atom.u_iso > 0 else DEFAULT_UISO
     return Site(str(atom.label), str(element), x, y, z, float(atom.occ), uiso)
