@@ -11,8 +11,8 @@ The cell follows from the real metric :math:`G = G^{*-1}`, its covariance by
 too large, and those of a monoclinic a and c more than twice (docs/decisions/0020-gsas2.md).
 
 The first pattern is refined in stages, scale and background before the cell before the rest, as GSAS-II's
-least squares steps without a trust region; then all of them, each beginning with the result of the one before.
-What it cannot be given (priors, harmonic texture, Pawley intensities) is refused, not left out.
+least squares step without a trust region; then all of them, each from the result of the one before. What it
+cannot be given (priors, harmonic texture, Pawley intensities) is refused, not left out.
 
 Reference: B. H. Toby, R. B. Von Dreele, J. Appl. Cryst. 46 (2013) 544.
 """
@@ -32,15 +32,18 @@ import xarray as xr
 from beamline.errors import FitError
 from xrd import gsas2_installation
 from xrd.engines import Fit, Options, Ticks
-from xrd.gsas2_job import Job, cell_of
-from xrd.labels import label
+from xrd.gsas2_job import Job
 from xrd.models import Model
 from xrd.observations import Observations, observations
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 """Relative decrease of χ² in a cycle below which GSAS-II stops; in single precision it sees no less."""
+LEAST_STEP = 0.05
+LEAST_GAIN = 1e-3
+"""A fit that GSAS-II cannot improve was at the minimum where it moved by less than these standard deviations, or
+where its last cycle lowered χ² by less than this part, which is what GSAS-II stops at by default."""
 
 
 class Gsas2:
@@ -67,7 +70,7 @@ class Gsas2:
             result = gsas2_installation.do({**job.description(), **settings}, folder)
             with np.load(folder / "result.npz") as arrays:
                 return [
-                    _fit(job, found, _of(arrays, number), number, options)
+                    _fit(job, found, _of(arrays, number), options)
                     for number, found in enumerate(result["patterns"])
                 ]
 
@@ -117,21 +120,17 @@ def _of(arrays: Any, number: int) -> dict[str, Floats]:
     return {key.removesuffix(ending): arrays[key] for key in arrays.files if key.endswith(ending)}
 
 
-def _fit(job: Job, found: dict[str, Any], arrays: dict[str, Floats], number: int, options: Options) -> Fit:
+def _fit(job: Job, found: dict[str, Any], arrays: dict[str, Floats], options: Options) -> Fit:
     """Return what GSAS-II found for one pattern, in the order and units of the model."""
-    nothing = np.full(len(job.model.parameters), np.nan)
-    size = len(job.model.variables)
-    failed = Fit(nothing, np.zeros((size, size)), np.nan, 0, np.nan, "failed")
     if "failed" in found:
-        return _with(failed, message=f"GSAS-II: {found['failed']}")
+        return _failed(job, f"GSAS-II: {found['failed']}")
     try:
-        values, covariance = _values(job, arrays)
+        values, covariance = job.found(arrays)
     except FitError as error:
-        return _with(failed, message=error.problem)
-    scaled = covariance / found["gof"] ** 2
-    numbers = [*values, *scaled.ravel(), found["chi2"]]
-    if not np.isfinite(numbers).all():
-        return _with(failed, message="GSAS-II gave no finite numbers")
+        return _failed(job, error.problem)
+    covariance = covariance / found["gof"] ** 2
+    if not np.isfinite([*values, *covariance.ravel(), found["chi2"]]).all():
+        return _failed(job, "GSAS-II gave no finite numbers")
     status, message = _status(job, found, values, np.diag(covariance))
     curves: dict[str, Any] = {}
     if options.curves:
@@ -139,17 +138,50 @@ def _fit(job: Job, found: dict[str, Any], arrays: dict[str, Floats], number: int
         curves = {
             "calculated": job.on_axis(x, calculated),
             "baseline": job.on_axis(x, background),
-            "ticks": tuple(
-                _ticks(phase.name, arrays.get(f"reflections_{i}"), job) for i, phase in enumerate(job.model.phases)
-            ),
+            "ticks": tuple(_ticks(arrays[f"reflections_{i}"]) for i in range(len(job.model.phases))),
         }
+    norm = found["chi2"] / (found["rwp"] / 100) ** 2
+    return Fit(values, covariance, found["chi2"], found["points"], norm, status, message, **curves)
+
+
+def _failed(job: Job, message: str) -> Fit:
+    """Return a fit that gave nothing."""
+    size = len(job.model.variables)
+    points = len(job.observations.two_theta)
+    nothing = np.full(points, np.nan)
+    ticks = tuple(_ticks(np.zeros((0, 12))) for _ in job.model.phases)
+    values = np.full(len(job.model.parameters), np.nan)
     return Fit(
-        values,
-        scaled,
-        found["chi2"],
-        found["points"],
-        found["chi2"] / (found["rwp"] / 100) ** 2,
-        status,
-        message,
-        **curves,
-    )
+        values, np.full((size, size), np.nan), np.nan, 0, np.nan, "failed", message,
+        calculated=nothing, baseline=nothing, ticks=ticks,
+    )  # fmt: skip
+
+
+def _status(job: Job, found: dict[str, Any], values: Floats, variance: Floats) -> tuple[str, str]:
+    """Return what can be said of a fit; GSAS-II itself says that all is well as soon as it returns.
+
+    It knows no bounds, leaves out of the fit what it finds singular, and calls a fit that begins at the
+    minimum not converged, since in single precision none of its steps lowers χ².
+    """
+    table = job.model.parameters
+    lost = [name for name, v in zip(job.model.variables, variance, strict=True) if not v > 0]
+    if found["singular"] or lost:
+        return "singular", ", ".join(lost) or f"{found['singular']} singular values"
+    outside = [
+        name
+        for (name, parameter), value in zip(table.items(), values, strict=True)
+        if not parameter.low <= value <= parameter.high
+    ]
+    if outside:
+        return "at_bound", f"outside the bounds of the model: {', '.join(outside)}"
+    is_low = found["moved"] < LEAST_STEP or 0 <= found["gain"] < LEAST_GAIN
+    if found["converged"] or (found["stuck"] and is_low):
+        return "converged", ""
+    return "max_cycles", "no step lowers χ²" if found["stuck"] else ""
+
+
+def _ticks(reflections: Floats) -> Ticks:
+    """Return the reflections of a phase from GSAS-II's list: h, k, l, multiplicity, d, 2θ, ..., F²calc."""
+    hkl = np.rint(reflections[:, :3])
+    names = tuple("".join(str(int(i)) for i in indices) for indices in hkl)
+    return Ticks(hkl, names, reflections[:, 5], reflections[:, 3] * reflections[:, 9])

@@ -1,4 +1,4 @@
-"""A model as a job for GSAS-II's process (`xrd.gsas2_process`): names, values, what is free, what follows what.
+"""A model as a job for GSAS-II's process (`xrd.gsas2_process`): names, values, what is free, what is tied.
 
 GSAS-II calls a parameter ``phase:histogram:name;index``; the histogram is written * here.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from beamline.errors import ConfigError, FitError
 from xrd.models import Model
 from xrd.observations import Observations
-from xrd.phases import CELL, Floats, Phase, metric, operations, space_group
+from xrd.phases import CELL, Floats, Phase, expand_cell, metric, operations, space_group
 
 STRAINS: dict[str, dict[str, tuple[int, ...]]] = {
     "cubic": {"D11": (0, 1, 2)},
@@ -153,7 +153,7 @@ class Job:
         model, count = self.model, len(self.moving)
         order = list(model.parameters)
         matrix, offset = model.constraints()
-        values = np.concatenate([arrays["values"][:count], *(np.zeros(0) for _ in range(0))])
+        values = arrays["values"][:count]
         names = list(self.moving)
         slopes = [np.eye(count, len(arrays["values"]))]
         at = count
@@ -171,7 +171,7 @@ class Job:
             names += [f"{phase.name}/{name}" for name in free]
             at += len(terms)
         rows = [order.index(name) for name in names]
-        # what is free follows from all that moves: p = T u + t
+        # What is free follows from all that moves: p = T u + t.
         inverse = np.linalg.pinv(matrix[rows]) @ np.vstack(slopes)
         free_values = np.linalg.pinv(matrix[rows]) @ (values - offset[rows])
         return matrix @ free_values + offset, inverse @ arrays["covariance"] @ inverse.T
@@ -276,7 +276,10 @@ class Job:
         rows = [order.index(name) for name in self.moving]
         chosen, constants = matrix[rows], offset[rows]
         tied = np.flatnonzero(
-            [name in self.model.ties or (chosen[:, chosen[i] != 0] != 0).sum() > 1 for i, name in enumerate(self.moving)]
+            [
+                name in self.model.ties or (chosen[:, chosen[i] != 0] != 0).sum() > 1
+                for i, name in enumerate(self.moving)
+            ]
         )
         if not len(tied):
             return
@@ -316,7 +319,9 @@ def cell_of(phase: Phase, tensor: Floats, shifts: Floats) -> tuple[Floats, Float
         terms[list(elements), column] = 1.0
     reciprocal = _square(tensor + terms @ shifts)
     if not np.isfinite(reciprocal).all() or not (np.linalg.eigvalsh(reciprocal) > 0).all():
-        raise FitError(f"phase {phase.name!r}", f"the cell of {phase.name} was lost", "fix it, or leave it out")
+        raise FitError(
+            f"phase {phase.name!r}", f"the cell of {phase.name} was lost", "fix it, or leave it out"
+        )
     real = np.linalg.inv(reciprocal)
     edges = np.sqrt(np.diag(real))
     pairs = ((1, 2), (0, 2), (0, 1))
@@ -341,8 +346,6 @@ def _square(tensor: Floats) -> Floats:
 
 def _whole_cell(phase: Phase, cell: Sequence[float]) -> list[float]:
     """Return a cell whose dependent parameters follow the free ones."""
-    from xrd.phases import expand_cell
-
     return list(expand_cell(phase.lattice, [cell[CELL.index(name)] for name in phase.free_cell]))
 
 
@@ -387,4 +390,6 @@ def _check(model: Model) -> None:
     tied = [n for n in model.ties if n.rpartition("/")[2] in CELL]
     problems += [f"a tie of {name}" for name in tied]
     if problems:
-        raise ConfigError("engine 'gsas2'", f"cannot be given {', '.join(problems)}", "refine with engine native")
+        raise ConfigError(
+            "engine 'gsas2'", f"cannot be given {', '.join(problems)}", "refine with engine native"
+        )

@@ -127,10 +127,13 @@ class Project:
             self.attempted = next(key for key in histograms if key.startswith("PWDR"))
             varied = list(varied)
             result = core(*args, **kwargs)
-            good, rvals, _, covariance, *_ = result
+            good, rvals, _, covariance, _, last = result
             if good and len(covariance):
-                fit = self._fit(histograms[self.attempted], parameters, varied, np.asarray(covariance), rvals)
-                self.fits[self.attempted] = fit
+                histogram, matrix = histograms[self.attempted], np.asarray(covariance)
+                self.fits[self.attempted] = {
+                    **self._fit(histogram, parameters, varied, matrix, rvals),
+                    "moved": float(np.abs(np.asarray(last) / np.sqrt(np.diag(matrix))).max()),
+                }
             else:
                 self.failures[self.attempted] = str(rvals.get("msg") or "singular matrix").strip()
             return result
@@ -167,6 +170,7 @@ class Project:
             "curves": np.array([np.ma.getdata(histogram["Data"][i]).astype(float) for i in (0, 3, 4)]),
             "converged": bool(rvals.get("converged")),
             "stuck": bool(rvals.get("Aborted")),
+            "gain": float(rvals.get("DelChi2", -1.0)),
             "singular": int(rvals.get("SVD0") or 0),
             "chi2": float(rvals["chisq"]),
             "rwp": float(rvals["Rwp"]),
@@ -175,7 +179,7 @@ class Project:
         }
 
     def _term_numbers(self) -> dict[str, str]:
-        """Return GSAS-II's names of the terms of generalised strain, which count; a job names their indices."""
+        """Return how GSAS-II numbers the terms of generalised strain, which a job names by their indices."""
         groups = [self.gpx.data["Phases"][p["name"]]["General"]["SGData"] for p in self.job["phases"]]
         return {
             f"{number}:*:Mustrain;{name}": f"{number}:*:Mustrain;{i}"
