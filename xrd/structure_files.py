@@ -37,10 +37,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     if group is None:
         stated = structure.spacegroup_hm or "none"
         raise DataFileError(path, f"has no space group that is known ({stated})", "state its H-M symbol")
-    stated = _states_displacements(path, len(structure.sites))
-    sites = tuple(
-        _site(atom, path, is_stated) for atom, is_stated in zip(structure.sites, stated, strict=True)
-    )
+    known = _states_displacements(path, len(structure.sites))
+    sites = tuple(_site(atom, path, is_known) for atom, is_known in zip(structure.sites, known, strict=True))
     if not sites:
         raise DataFileError(path, "has no atoms", "complete the loop of _atom_site")
     return {"space_group": group.xhm(), "cell": tuple(cell), "sites": sites}
