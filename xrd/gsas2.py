@@ -11,8 +11,8 @@ The cell follows from the real metric :math:`G = G^{*-1}`, its covariance by
 too large, and those of a monoclinic a and c more than twice (docs/decisions/0020-gsas2.md).
 
 The first pattern is refined in stages, scale and background before the cell before the rest, as GSAS-II's
-least squares step without a trust region; then all of them, each from the result of the one before. What it
-cannot be given (priors, harmonic texture, Pawley intensities) is refused, not left out.
+least squares step without a trust region; then the cells of all of them, each from the one before; then
+everything. What it cannot be given (priors, harmonic texture, Pawley intensities) is refused, not left out.
 
 Reference: B. H. Toby, R. B. Von Dreele, J. Appl. Cryst. 46 (2013) 544.
 """
@@ -42,8 +42,8 @@ TOLERANCE = 1e-5
 """Relative decrease of χ² in a cycle below which GSAS-II stops; in single precision it sees no less."""
 LEAST_STEP = 0.05
 LEAST_GAIN = 1e-3
-"""A fit that GSAS-II cannot improve was at the minimum where it moved by less than these standard deviations, or
-where its last cycle lowered χ² by less than this part, which is what GSAS-II stops at by default."""
+"""A fit that GSAS-II cannot improve was at the minimum where it moved by less than these standard deviations,
+or where its last cycle lowered χ² by less than this part, which is what GSAS-II stops at by default."""
 
 
 class Gsas2:

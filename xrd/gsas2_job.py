@@ -116,13 +116,19 @@ class Job:
         }
 
     def stages(self, warm: bool) -> list[dict[str, Any]]:
-        """Return the stages of a refinement: the first pattern step by step, then all."""
+        """Return the stages of a refinement: the first pattern step by step, then all.
+
+        A pattern that begins with the result of the one before follows the cell first: sizes and strains
+        that are free while the reflections are off their places grow until they are lost.
+        """
         table = self.model.parameters
         first = self._free(lambda name: table[name].group in _FIRST)
         second = self._free(lambda name: table[name].group in (*_FIRST, *_SECOND))
-        everything = self._free(lambda _: True)
-        steps = [{"free": free, "all": False, "copy": False} for free in (first, second) if free]
-        return [*steps, {"free": everything, "all": True, "copy": warm}]
+        stages = [{"free": free, "all": False, "copy": False} for free in (first, second) if free]
+        if warm and second and len(self.names) > 1:
+            stages.append({"free": second, "all": True, "copy": True})
+            warm = False
+        return [*stages, {"free": self._free(lambda _: True), "all": True, "copy": warm}]
 
     def write(self, folder: Path) -> None:
         """Write the patterns and the instrument."""
