@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from xrd.phases import Floats, Phase, echelon, metric, operations
+from xrd.phases import Floats, Phase, echelon, metric, metric_slope, operations
 
 _MONOMIALS = [p for p in itertools.product(range(4, -1, -1), repeat=3) if sum(p) == 4]
 
@@ -44,12 +44,54 @@ def isotropic_stephens(phase: Phase) -> tuple[float, ...]:
     return tuple(float(value) for value in solution)
 
 
-def cosine_squared(hkl: Floats, axis: Any, reciprocal: Floats) -> Floats:
-    """Return cos² of the angle between reflections and the normal of the planes `axis` (reflection)."""
+def cosine_squared(hkl: Floats, axis: Any, reciprocal: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Return cos² of the angle between reflections and the normal of the planes `axis`.
+
+    Parameters
+    ----------
+    hkl
+        Indices (n, 3).
+    axis
+        Indices of the planes.
+    reciprocal
+        Reciprocal metric A (6), and the forms of hkl (n, 6).
+
+    Returns
+    -------
+    (n), and its derivative by A (n, 6).
+    """
+    a, forms = reciprocal
     normal = np.asarray(axis, dtype=float)
-    along = hkl @ reciprocal @ normal
-    lengths = np.einsum("ni,ij,nj->n", hkl, reciprocal, hkl) * float(normal @ reciprocal @ normal)
-    return np.asarray(along**2 / lengths)
+    h, k, i = np.asarray(hkl, dtype=float).T
+    u, v, w = normal
+    mixed = np.stack(
+        [h * u, k * v, i * w, (h * v + k * u) / 2, (h * w + i * u) / 2, (k * w + i * v) / 2], axis=1
+    )
+    own = quadratic_forms(normal[None, :])
+    along, length, normal_length = mixed @ a, forms @ a, float((own @ a)[0])
+    value = along**2 / (length * normal_length)
+    safe = np.where(np.abs(along) > 1e-12, along, 1.0)
+    doubled = np.where(np.abs(along) > 1e-12, 2 * value / safe, 0.0)
+    slope = doubled[:, None] * mixed - value[:, None] * (forms / length[:, None] + own / normal_length)
+    return value, slope
+
+
+def quadratic_forms(hkl: Any) -> Floats:
+    """Return h², k², l², hk, hl, kl (n, 6): with the reciprocal metric A they give 1/d²."""
+    h, k, i = np.asarray(hkl, dtype=float).T
+    return np.stack([h * h, k * k, i * i, h * k, h * i, k * i], axis=1)
+
+
+def reciprocal_metric(cell: Any) -> tuple[Floats, Floats]:
+    """Return A (6), so that 1/d² = A·(h², k², l², hk, hl, kl), and its derivative by the cell (6, 6)."""
+    inverse = np.linalg.inv(metric(cell))
+    slopes = np.stack([_six(-inverse @ metric_slope(cell, i) @ inverse) for i in range(6)], axis=1)
+    return _six(inverse), slopes
+
+
+def _six(tensor: Floats) -> Floats:
+    (a, d, e), (_, b, f), (_, _, c) = tensor
+    return np.array([a, b, c, 2 * d, 2 * e, 2 * f])
 
 
 @functools.lru_cache(maxsize=64)

@@ -252,6 +252,21 @@ def metric(cell: Any) -> Floats:
     return np.asarray(upper + np.triu(upper, 1).T)
 
 
+def metric_slope(cell: Any, parameter: int) -> Floats:
+    """Return the derivative of the metric tensor with respect to one cell parameter."""
+    slope = np.zeros((3, 3))
+    edges, radians = np.array(cell[:3], dtype=float), np.radians(cell[3:])
+    if parameter < 3:
+        unit = np.ones((3, 3))
+        for i, j, k in ((1, 2, 0), (0, 2, 1), (0, 1, 2)):
+            unit[i, j] = unit[j, i] = np.cos(radians[k]) if cell[3 + k] != 90 else 0.0
+        slope[parameter, :] = edges * unit[parameter]
+        return slope + slope.T
+    i, j = ((1, 2), (0, 2), (0, 1))[parameter - 3]
+    slope[i, j] = slope[j, i] = -edges[i] * edges[j] * np.sin(radians[parameter - 3]) * np.pi / 180
+    return slope
+
+
 def volume(cell: Any) -> float:
     """Return the volume of a cell, angstrom³; 0 where its angles are impossible."""
     return math.sqrt(max(float(np.linalg.det(metric(cell))), 0.0))

@@ -23,7 +23,7 @@ import xarray as xr
 from xrd.engines import Fit
 from xrd.models import Model
 from xrd.observations import Observations
-from xrd.phases import CELL, Floats, Phase, cell_dependence, expand_cell, metric
+from xrd.phases import CELL, Floats, Phase, cell_dependence, expand_cell, metric, metric_slope
 
 TABLE = ("scale", "size", "size_axial", "strain", "strain_axial", "march")
 """Parameters of phases that have a variable of their own, beside the cell, volume and fraction."""
@@ -119,25 +119,10 @@ def cells(phase: Phase, free: Floats, covariance: Floats) -> tuple[Floats, Float
     tensor = metric(cell)
     size = float(np.sqrt(np.linalg.det(tensor)))
     inverse = np.linalg.inv(tensor)
-    gradient = np.array([0.5 * size * np.sum(inverse * _metric_slope(cell, i).T) for i in range(6)])
+    gradient = np.array([0.5 * size * np.sum(inverse * metric_slope(cell, i).T) for i in range(6)])
     rows = np.vstack([dependence, gradient @ dependence])
     variance = np.einsum("ri,ij,rj->r", rows, covariance, rows)
     return np.append(cell, size), np.sqrt(np.maximum(variance, 0.0))
-
-
-def _metric_slope(cell: Floats, parameter: int) -> Floats:
-    """Return the derivative of the metric tensor with respect to one cell parameter."""
-    slope = np.zeros((3, 3))
-    edges, radians = cell[:3], np.radians(cell[3:])
-    if parameter < 3:
-        unit = np.ones((3, 3))
-        for i, j, k in ((1, 2, 0), (0, 2, 1), (0, 1, 2)):
-            unit[i, j] = unit[j, i] = np.cos(radians[k]) if cell[3 + k] != 90 else 0.0
-        slope[parameter, :] = edges * unit[parameter]
-        return slope + slope.T
-    i, j = ((1, 2), (0, 2), (0, 1))[parameter - 3]
-    slope[i, j] = slope[j, i] = -edges[i] * edges[j] * np.sin(radians[parameter - 3]) * np.pi / 180
-    return slope
 
 
 def _phase_columns(
@@ -287,9 +272,8 @@ def _add_ticks(ds: xr.Dataset, model: Model, fits: Sequence[Fit]) -> None:
     ds["tick"] = (("frame", "reflection"), position, attributes)
     ds.coords["label"] = ("reflection", np.array(labels, dtype=str))
     ds.coords["reflection_phase"] = ("reflection", np.array([name for name, _ in keys], dtype=str))
-    for i, index in enumerate("hkl"):
-        column = np.array([hkl[i] for _, hkl in keys], dtype=int)
-        ds.coords[index] = ("reflection", column, {"units": "", "long_name": f"Miller index {index}"})
+    indices = np.array([hkl for _, hkl in keys], dtype=int).reshape(-1, 3)
+    ds.coords["hkl"] = (("reflection", "index"), indices, {"units": "", "long_name": "Miller indices"})
 
 
 def _with_frames(ds: xr.Dataset, patterns: xr.Dataset) -> xr.Dataset:

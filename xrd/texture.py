@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from beamline.errors import ConfigError
-from xrd.broadening import cosine_squared
+from xrd.broadening import cosine_squared, quadratic_forms
 from xrd.phases import Floats, Phase, metric, operations
 
 HIGHEST = 18
@@ -43,25 +43,31 @@ def harmonic_terms(phase: Phase) -> tuple[str, ...]:
     return tuple(f"C{degree}.{i}" for degree in _degrees(order) for i in range(counts[degree]))
 
 
-def march_dollase(equivalents: Floats, axis: Any, reciprocal: Floats, ratio: float) -> tuple[Floats, Floats]:
-    """Return the factor of each reflection and its derivative with respect to the ratio.
+def march_dollase(
+    equivalents: Floats, axis: Any, metric_a: Floats, ratio: float
+) -> tuple[Floats, Floats, Floats]:
+    """Return the factor of each reflection, and its derivatives by the ratio and by the metric (n, 6).
 
     Parameters
     ----------
     equivalents
-        Equivalents of each reflection (reflection, equivalent, 3).
+        Equivalents of each reflection (n, equivalent, 3).
     axis
-        Normal of planes the ratio refers to.
-    reciprocal
-        Reciprocal metric tensor.
+        Planes the ratio refers to the normal of.
+    metric_a
+        Reciprocal metric A (6).
     ratio
         March-Dollase R.
     """
     shape = equivalents.shape[:2]
-    cos2 = cosine_squared(equivalents.reshape(-1, 3), axis, reciprocal).reshape(shape)
+    flat = equivalents.reshape(-1, 3)
+    cos2, by_metric = cosine_squared(flat, axis, (metric_a, quadratic_forms(flat)))
+    cos2 = cos2.reshape(shape)
     inner = ratio**2 * cos2 + (1 - cos2) / ratio
-    slope = 2 * ratio * cos2 - (1 - cos2) / ratio**2
-    return (inner**-1.5).mean(axis=1), (-1.5 * inner**-2.5 * slope).mean(axis=1)
+    by_ratio = -1.5 * inner**-2.5 * (2 * ratio * cos2 - (1 - cos2) / ratio**2)
+    by_cos2 = -1.5 * inner**-2.5 * (ratio**2 - 1 / ratio)
+    slope = (by_cos2[:, :, None] * by_metric.reshape(*shape, 6)).mean(axis=1)
+    return (inner**-1.5).mean(axis=1), by_ratio.mean(axis=1), slope
 
 
 def harmonics(phase: Phase, hkl: Floats, cell: Any, cos_psi: Floats) -> Floats:
