@@ -35,6 +35,7 @@ from xrd.engines import Fit, Options, Ticks
 from xrd.gsas2_job import Job
 from xrd.models import Model
 from xrd.observations import Observations, observations
+from xrd.reflections import label
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -104,6 +105,8 @@ def write_project(
     FitError
         GSAS-II could not calculate the patterns.
     """
+    if values is not None:  # there is one structure for all patterns: that of the first
+        model = model.copy().start(dict(zip(model.parameters, map(float, values[0]), strict=True)))
     job = Job(observations(patterns, model), model, values)
     with tempfile.TemporaryDirectory(prefix="redoxlight-gsas2-") as name:
         folder = Path(name)
@@ -183,5 +186,9 @@ def _status(job: Job, found: dict[str, Any], values: Floats, variance: Floats) -
 def _ticks(reflections: Floats) -> Ticks:
     """Return the reflections of a phase from GSAS-II's list: h, k, l, multiplicity, d, 2θ, ..., F²calc."""
     hkl = np.rint(reflections[:, :3])
-    names = tuple("".join(str(int(i)) for i in indices) for indices in hkl)
-    return Ticks(hkl, names, reflections[:, 5], reflections[:, 3] * reflections[:, 9])
+    return Ticks(
+        hkl,
+        tuple(label(indices) for indices in hkl),
+        reflections[:, 5],
+        reflections[:, 3] * reflections[:, 9],
+    )

@@ -11,6 +11,7 @@ from beamline.config import InputFile, MeasurementConfig, find_files
 from beamline.errors import CalibrationError, ConfigError, DataFileError
 from beamline.readers.registry import concatenate
 from beamline.recipe import Recipe, Step
+from xrd.refine_table import RefineTable, refine_step
 
 TEMPLATE = """\
 [xrd.sample]                      # one table for each series of frames
@@ -23,6 +24,13 @@ bins = 3000
 # polarization = 0.99             # 1: horizontal electric field; false: no correction
 # gain = 20.0                     # ADU per photon of an integrating detector (flat panel, CCD)
 # error_model = "azimuthal"       # where the gain is not known
+
+# [xrd.sample.refine]             # Rietveld refinement of the series
+# phases = ["layered.cif"]
+# instrument = "11idc.instprm"    # .instprm, .prm, or a record of redoxlight calibrate instrument
+# limits = [1.2, 12.0]            # deg
+# background = 6                  # Chebyshev terms
+# free = ["zero"]                 # beside cell, scale, size and strain of each phase
 """
 
 
@@ -71,6 +79,7 @@ class XrdMeasurement(MeasurementConfig):
     saturation: float | None = Field(
         default=None, gt=0, description="Signal from which on a pixel is not used."
     )
+    refine: RefineTable | None = Field(default=None, description="Rietveld refinement of the series.")
 
     @field_validator("two_theta_range")
     @classmethod
@@ -102,13 +111,13 @@ class XrdMeasurement(MeasurementConfig):
 
 
 def recipe(name: str, measurement: XrdMeasurement, folder: Path) -> Recipe:
-    """Return the recipe of a measurement: read each file, integrate it, put the patterns together.
+    """Return the recipe of a measurement: read and integrate each file, put them together, refine them.
 
     Raises
     ------
     ConfigError
-        `files` matches nothing, the geometry or the mask is not what the table takes it for, or the detector
-        sees nothing in the range.
+        `files` matches nothing, the geometry or the mask is not what the table takes it for, the detector
+        sees nothing in the range, or the refinement names what does not exist.
     """
     import numpy as np
 
@@ -127,6 +136,7 @@ def recipe(name: str, measurement: XrdMeasurement, folder: Path) -> Recipe:
         read={"kind": "images"},
         each=(Step(integrate, parameters),),
         gather=concatenate,
+        then=() if measurement.refine is None else (refine_step(measurement.refine, geometry.wavelength),),
     )
 
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from beamline import plotting
 from beamline.errors import SchemaError
 from xrd.figures import channel, rows, squared_ticks, two_theta_axis
+from xrd.results import refined_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-CELL = ("a", "b", "c", "alpha", "beta", "gamma")
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "volume": "V", "fraction": "mass fraction"}
 _OBSERVED, _CALCULATED, _BACKGROUND, _EXCLUDED = "0.35", plotting.COLORS[1], "0.6", "0.92"
 _PHASES = (plotting.COLORS[0], *plotting.COLORS[2:])
@@ -114,7 +114,7 @@ def parameters(ds: xr.Dataset) -> Figure:
     """
     phases = [str(name) for name in ds["phase"].values]
     x, label = _along(ds)
-    cells = {phase: _drawn_of_cell(ds.sel(phase=phase)) for phase in phases}
+    cells = {phase: [*refined_cell(ds.sel(phase=phase)), "volume"] for phase in phases}
     depth = max(len(names) for names in cells.values())
     wide = [[f"{p}/{cells[p][i]}" if i < len(cells[p]) else "." for p in phases] for i in range(depth)]
     shared = ["fraction"] if len(phases) > 1 and "fraction_errors" in ds else []
@@ -144,7 +144,7 @@ def parameters(ds: xr.Dataset) -> Figure:
             panels["fraction"].set_ylabel("mass fraction")
             panels["fraction"].legend(ncols=len(phases))
         _draw_agreement(panels["rwp"], ds, x, ended)
-        if beside in panels:
+        if beside is not None and beside in panels:
             _draw_beside(panels[beside], ds, beside, x)
         for axes in panels.values():
             axes.margins(x=0.03)
@@ -167,17 +167,6 @@ def _along(ds: xr.Dataset) -> tuple[Floats, str]:
         if np.isfinite(steps).all() and ((steps > 0).all() or (steps < 0).all()):
             return temperature, plotting.axis_label(ds["temperature"], "temperature")
     return rows(ds)
-
-
-def _drawn_of_cell(one: xr.Dataset) -> list[str]:
-    """Return the cell parameters of a phase that were refined on their own, and the volume."""
-    names: list[str] = []
-    for name in CELL:
-        if f"{name}_errors" not in one or not np.isfinite(one[f"{name}_errors"]).any():
-            continue
-        if not any(np.array_equal(one[name], one[other], equal_nan=True) for other in names):
-            names.append(name)
-    return [*names, "volume"] if names or "volume_errors" in one else ["volume"]
 
 
 def _points(

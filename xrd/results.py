@@ -288,3 +288,20 @@ def _with_frames(ds: xr.Dataset, patterns: xr.Dataset) -> xr.Dataset:
     ds.attrs = {key: patterns.attrs[key] for key in inherited if key in patterns.attrs}
     ds.attrs["phases"] = json.dumps([str(name) for name in ds["phase"].values])
     return ds
+
+
+def refined_cell(ds: xr.Dataset) -> list[str]:
+    """Return the cell parameters of a series that were refined, those that equal another only once.
+
+    Parameters
+    ----------
+    ds
+        Dataset of kind ``xrd.series``, or one phase of it.
+    """
+    names: list[str] = []
+    for name in CELL:
+        if f"{name}_errors" not in ds or not np.isfinite(ds[f"{name}_errors"]).any():
+            continue
+        if not any(np.array_equal(ds[name], ds[other], equal_nan=True) for other in names):
+            names.append(name)
+    return names

@@ -137,6 +137,8 @@ def test_check_names_what_is_wrong_with_the_geometry(folder: Path) -> None:
 def test_the_template_is_a_table_of_this_kind(tmp_path: Path) -> None:
     (tmp_path / "geometry.poni").touch()
     (tmp_path / "mask.mask").touch()
+    (tmp_path / "layered.cif").touch()
+    (tmp_path / "11idc.instprm").touch()
     for text in (TEMPLATE, TEMPLATE.replace("\n# ", "\n")):
         table = tomllib.loads(text)["xrd"]["sample"]
         XrdMeasurement.model_validate_json(json.dumps(table), strict=True, context={"folder": tmp_path})
