@@ -42,8 +42,8 @@ SMALLEST = 0.002
 COLUMNS = 6
 """Columns of a node: offset (deg), weight, then both differentiated by 2θ (per deg) and by SH/L."""
 
-_EXACT = 12
-"""Fewest nodes of the exact quadrature."""
+_EXACT = 4
+"""Fewest nodes of the exact quadrature; there are ten more per width of the peak that it spans."""
 
 
 @functools.cache
@@ -73,18 +73,15 @@ def nodes_gsas2(
     """Write the nodes of one peak as GSAS-II has them into `out` (node, `COLUMNS`); return their number."""
     degree = 180.0 / math.pi
     t = two_theta / degree
-    root = math.sqrt(1.0 + axial * axial)
+    # 1 + s² in single precision, as there.
+    root = np.float64(np.float32(math.sqrt(np.float32(1.0 + axial * axial))))
     cosine = math.cos(t)
-    # In single precision, as there: near the beam, arc cosines of numbers close to 1 are rough.
-    single = np.float32(np.cos(np.float32(np.float32(two_theta) / np.float32(57.2957795))))
-    edge = np.float32(np.float32(math.sqrt(np.float32(1.0) + np.float32(axial) ** 2)) * single)
     span, span_t, span_s = t, 1.0, 0.0
     if root * abs(cosine) < 1.0:
         low = math.acos(root * cosine)
         span_t = 1.0 - root * math.sin(t) / math.sin(low)
         span_s = cosine * axial / (root * math.sin(low))
-        rough = np.float32(np.float32(math.acos(edge)) * np.float32(57.2957795))
-        span = (np.float32(two_theta) - rough) / degree
+        span = t - low
     elif cosine < 0:
         span = t - math.pi
     wanted = int(300.0 * abs(span) * degree / gamma)
@@ -131,7 +128,7 @@ def nodes_exact(
     reach = min(axial, 0.999 * abs(math.tan(t)))
     reach_s = 1.0 if reach == axial else 0.0
     span = abs(t - math.acos(cosine * math.sqrt(1.0 + reach * reach))) * degree
-    wanted = _EXACT + int(400.0 * span / fwhm)
+    wanted = _EXACT + int(1000.0 * span / fwhm)
     table, first = 0, 0
     while table < sizes.size - 1 and wanted > sizes[table]:
         first += int(sizes[table]) // 2

@@ -18,7 +18,7 @@ Where u is large against the spread of the nodes, two nodes with the same moment
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,8 +37,44 @@ BELOW, ABOVE = 50.0, 75.0
 _NEAR = 15.0
 """Up to this many spreads from the peak all nodes count, beyond it two."""
 
+_BLOCK, _NODES = 24, 5
+"""Points of a block of the coarse grid, and its nodes."""
+
 _GAUSSIAN = 2.7
 """Half widths at which the Gaussian part is 2e-9 of its height and is left out, in FWHM."""
+
+
+class Tails(NamedTuple):
+    """A coarse grid for what changes slowly: blocks of points, each with a few nodes of its own.
+
+    Far from a reflection the profile of a block of `_BLOCK` points follows from its values at `_NODES`
+    Chebyshev nodes: with a distance of at least three blocks to 4e-6 of itself.
+
+    Attributes
+    ----------
+    x
+        Nodes (block times node), deg.
+    weights
+        Of the nodes at each point (block, point, node).
+    """
+
+    x: Floats
+    weights: Floats
+
+
+def tails(two_theta: Floats) -> Tails:
+    """Return the coarse grid of an axis; make it once for each."""
+    blocks = two_theta.size // _BLOCK
+    fine = two_theta[: blocks * _BLOCK].reshape(blocks, _BLOCK)
+    centre, half = 0.5 * (fine[:, -1:] + fine[:, :1]), 0.5 * (fine[:, -1:] - fine[:, :1])
+    unit = np.cos(math.pi * (np.arange(_NODES)[::-1] + 0.5) / _NODES)
+    place = (fine - centre) / np.maximum(half, 1e-300)
+    weights = np.ones((blocks, _BLOCK, _NODES))
+    for k in range(_NODES):
+        for j in range(_NODES):
+            if j != k:
+                weights[:, :, k] *= (place - unit[j]) / (unit[k] - unit[j])
+    return Tails((centre + half * unit).ravel(), weights)
 
 
 def accumulate(
@@ -53,6 +89,7 @@ def accumulate(
     pattern: Floats,
     jacobian: Floats,
     rows: Any = None,
+    coarse: Tails | None = None,
 ) -> None:
     """Add reflections to a pattern, and their derivatives to its Jacobian.
 
@@ -76,12 +113,14 @@ def accumulate(
         (row, n), added to.
     rows
         Row of the Jacobian of each variable; one after the other where not given.
+    coarse
+        What `tails` gives for the axis; made anew where not given.
     """
-    sizes, nodes, weights = divergence.rules()
+    coarse = tails(two_theta) if coarse is None else coarse
     rows = np.arange(len(slopes)) if rows is None else np.asarray(rows, dtype=np.int64)
     _accumulate(
         *(two_theta, position, variance, gamma, area, float(axial), bool(exact), slopes, pattern, jacobian),
-        *(rows, sizes, nodes, weights),
+        *(rows, coarse.x, coarse.weights, *divergence.rules()),
     )
 
 
@@ -101,11 +140,9 @@ def partition(
     """
     sums = np.zeros((len(position), 2))
     grid = np.gradient(two_theta)
-    sizes, nodes, weights = divergence.rules()
-    parts = np.zeros((5, two_theta.size))
     _partition(
-        *(two_theta, position, variance, gamma, float(axial), bool(exact), ratio, grid, parts, sums),
-        *(sizes, nodes, weights),
+        *(two_theta, position, variance, gamma, float(axial), bool(exact), ratio, grid, sums),
+        *divergence.rules(),
     )
     return np.divide(sums[:, 1], sums[:, 0], out=np.ones(len(position)), where=sums[:, 0] > 0)
 
@@ -123,53 +160,68 @@ def _accumulate(
     pattern: Floats,
     jacobian: Floats,
     rows: Any,
+    coarse: Floats,
+    weights: Floats,
     sizes: Floats,
     rule_x: Floats,
     rule_w: Floats,
 ) -> None:
-    points = two_theta.size
-    variables = slopes.shape[0]
+    points, blocks, count = two_theta.size, weights.shape[0], slopes.shape[0]
     shl = max(axial, SMALLEST)
-    # Of one reflection at its points: P and its derivatives by position, variance, gamma, SH/L.
-    parts = np.empty((5, points))
     nodes = np.empty((int(sizes[-1]), COLUMNS))
     pair = np.empty((2, COLUMNS))
+    # Of one reflection at its points: P and its derivatives by position, variance, gamma, SH/L.
+    parts = np.empty((5, points))
+    coarse_parts = np.empty((5, coarse.size))
+    factors = np.empty((count + 1, 5))
+    far = np.zeros((count + 1, coarse.size))
+    pieces = [(0, 0), (0, 0), (0, 0)]
     for r in range(position.size):
-        start, stop = _one(
-            *(two_theta, position[r], variance[r], gamma[r], shl, exact, nodes, pair, parts),
-            *(sizes, rule_x, rule_w),
+        start, near, after, stop, few, many, spread = _layout(
+            *(two_theta, position[r], variance[r], gamma[r], shl, exact, nodes, pair, sizes, rule_x, rule_w)
         )
         if stop <= start:
             continue
-        value, by_x = parts[0, start:stop], parts[1, start:stop]
-        by_v, by_g = parts[2, start:stop], parts[3, start:stop]
-        _add(pattern, area[r], parts[0], start, stop)
-        for v in range(variables):
-            by_area = slopes[v, r, 3]
-            by_position = area[r] * slopes[v, r, 0]
-            by_variance = area[r] * slopes[v, r, 1]
-            by_gamma = area[r] * slopes[v, r, 2]
-            by_axial = area[r] * slopes[v, r, 4] if axial > SMALLEST else 0.0
-            if by_position != 0.0 and by_variance != 0.0:
-                row = jacobian[rows[v], start:stop]
-                for i in range(row.size):
-                    row[i] += (
-                        by_area * value[i]
-                        + by_position * by_x[i]
-                        + by_variance * by_v[i]
-                        + by_gamma * by_g[i]
-                    )
-            else:
-                if by_area != 0.0:
-                    _add(jacobian[rows[v]], by_area, parts[0], start, stop)
-                if by_position != 0.0:
-                    _add(jacobian[rows[v]], by_position, parts[1], start, stop)
-                if by_variance != 0.0:
-                    _add(jacobian[rows[v]], by_variance, parts[2], start, stop)
-                if by_gamma != 0.0:
-                    _add(jacobian[rows[v]], by_gamma, parts[3], start, stop)
-            if by_axial != 0.0:
-                _add(jacobian[rows[v]], by_axial, parts[4], start, stop)
+        peak = position[r] + nodes[many // 2, 0]
+        factors[0, 0], factors[0, 1:] = area[r], 0.0
+        for v in range(count):
+            factors[v + 1, 0] = slopes[v, r, 3]
+            for j in range(3):
+                factors[v + 1, j + 1] = area[r] * slopes[v, r, j]
+            factors[v + 1, 4] = area[r] * slopes[v, r, 4] if axial > SMALLEST else 0.0
+        first, last = -(-start // _BLOCK), min(stop // _BLOCK, blocks)
+        if last <= first:
+            first = last = second = third = 0
+            pieces[0], pieces[1], pieces[2] = (start, stop), (0, 0), (0, 0)
+        else:
+            second = min(max(near // _BLOCK, first), last)
+            third = min(max(-(-after // _BLOCK), second), last)
+            pieces[0] = (start, first * _BLOCK)
+            pieces[1] = (second * _BLOCK, third * _BLOCK)
+            pieces[2] = (last * _BLOCK, stop)
+        for begin, end in pieces:
+            if begin < end:
+                one = min(max(np.searchsorted(two_theta, peak - _NEAR * spread), begin), end)
+                two = min(max(np.searchsorted(two_theta, peak + _NEAR * spread), begin), end)
+                _profile(two_theta, begin, one, position[r], variance[r], gamma[r], pair, few, parts)
+                _profile(two_theta, one, two, position[r], variance[r], gamma[r], nodes, many, parts)
+                _profile(two_theta, two, end, position[r], variance[r], gamma[r], pair, few, parts)
+                _combine(pattern, factors[0], parts, begin, end)
+                for v in range(count):
+                    _combine(jacobian[rows[v]], factors[v + 1], parts, begin, end)
+        for begin, end in ((first * _NODES, second * _NODES), (third * _NODES, last * _NODES)):
+            if begin < end:
+                _profile(coarse, begin, end, position[r], variance[r], gamma[r], pair, few, coarse_parts)
+                for v in range(count + 1):
+                    _combine(far[v], factors[v], coarse_parts, begin, end)
+    for v in range(count + 1):
+        target = pattern if v == 0 else jacobian[rows[v - 1]]
+        for block in range(blocks):
+            for i in range(_BLOCK):
+                total = 0.0
+                for k in range(_NODES):
+                    total += weights[block, i, k] * far[v, block * _NODES + k]
+                target[block * _BLOCK + i] += total
 
 
 @compiled
@@ -182,7 +234,6 @@ def _partition(
     exact: bool,
     ratio: Floats,
     grid: Floats,
-    parts: Floats,
     sums: Floats,
     sizes: Floats,
     rule_x: Floats,
@@ -190,18 +241,22 @@ def _partition(
 ) -> None:
     nodes = np.empty((int(sizes[-1]), COLUMNS))
     pair = np.empty((2, COLUMNS))
+    parts = np.empty((5, two_theta.size))
+    shl = max(axial, SMALLEST)
     for r in range(position.size):
-        start, stop = _one(
-            *(two_theta, position[r], variance[r], gamma[r], max(axial, SMALLEST), exact, nodes, pair),
-            *(parts, sizes, rule_x, rule_w),
+        start, near, after, stop, few, many, _ = _layout(
+            *(two_theta, position[r], variance[r], gamma[r], shl, exact, nodes, pair, sizes, rule_x, rule_w)
         )
+        if start < stop:
+            _profile(two_theta, start, stop, position[r], variance[r], gamma[r], pair, few, parts)
+            _profile(two_theta, near, after, position[r], variance[r], gamma[r], nodes, many, parts)
         for i in range(start, stop):
             sums[r, 0] += parts[0, i] * grid[i]
             sums[r, 1] += parts[0, i] * grid[i] * ratio[i]
 
 
 @compiled
-def _one(
+def _layout(
     two_theta: Floats,
     centre: float,
     variance: float,
@@ -210,12 +265,17 @@ def _one(
     exact: bool,
     nodes: Floats,
     pair: Floats,
-    parts: Floats,
     sizes: Floats,
     rule_x: Floats,
     rule_w: Floats,
-) -> tuple[int, int]:
-    """Write P of one reflection and its derivatives into `parts`; return first and last point it reaches."""
+) -> tuple[int, int, int, int, int, int, float]:
+    """Return the points of one reflection, and write its nodes of axial divergence.
+
+    Returns
+    -------
+    The first point it reaches; the first and the one after the last that are near, and count one by one; the
+    one after the last it reaches; the number of nodes in `pair` and in `nodes`; the spread of the nodes.
+    """
     width = (2.355 * math.sqrt(variance) + gamma) / 100.0
     below = BELOW * (width + shl * abs(math.cos(centre * math.pi / 180.0)))
     above = ABOVE * width
@@ -224,28 +284,40 @@ def _one(
     start = np.searchsorted(two_theta, centre - below)
     stop = np.searchsorted(two_theta, centre + above)
     if stop <= start:
-        return start, start
+        return start, start, start, start, 0, 0, 0.0
+    fwhm = _shape(variance, gamma)[0]
     if exact:
-        count = nodes_exact(centre, shl, _shape(variance, gamma)[0], sizes, rule_x, rule_w, nodes)
+        many = nodes_exact(centre, shl, fwhm, sizes, rule_x, rule_w, nodes)
     else:
-        count = nodes_gsas2(centre, shl, gamma, sizes, rule_x, rule_w, nodes)
-    few = fewer_nodes(nodes, count, pair)
-    spread = abs(nodes[0, 0] - nodes[count - 1, 0]) if count > 2 else 0.0
-    middle = centre + nodes[count // 2, 0]
-    first = min(max(np.searchsorted(two_theta, middle - _NEAR * spread), start), stop)
-    last = min(max(np.searchsorted(two_theta, middle + _NEAR * spread), start), stop)
-    parts[:, start:stop] = 0.0
-    _profile(two_theta, start, first, centre, variance, gamma, pair, few, parts)
-    _profile(two_theta, first, last, centre, variance, gamma, nodes, count, parts)
-    _profile(two_theta, last, stop, centre, variance, gamma, pair, few, parts)
-    return start, stop
+        many = nodes_gsas2(centre, shl, gamma, sizes, rule_x, rule_w, nodes)
+    few = fewer_nodes(nodes, many, pair)
+    spread = abs(nodes[0, 0] - nodes[many - 1, 0]) if many > 2 else 0.0
+    block = _BLOCK * (two_theta[-1] - two_theta[0]) / max(two_theta.size - 1, 1)
+    reach = max(max(_NEAR * spread, 3.0 * block), 0.04 * fwhm)
+    middle = centre + nodes[many // 2, 0]
+    near = min(max(np.searchsorted(two_theta, middle - reach), start), stop)
+    after = min(max(np.searchsorted(two_theta, middle + reach), start), stop)
+    return start, near, after, stop, few, many, spread
 
 
 @compiled
-def _add(total: Floats, factor: float, part: Floats, start: int, stop: int) -> None:
-    target, source = total[start:stop], part[start:stop]
-    for i in range(target.size):
-        target[i] += factor * source[i]
+def _combine(target: Floats, factor: Floats, parts: Floats, start: int, stop: int) -> None:
+    """Add P and its derivatives, each times its factor, to a row between two points."""
+    row, value, by_x = target[start:stop], parts[0, start:stop], parts[1, start:stop]
+    by_v, by_g, by_s = parts[2, start:stop], parts[3, start:stop], parts[4, start:stop]
+    if factor[1] == 0.0 and factor[2] == 0.0 and factor[4] == 0.0:
+        if factor[3] == 0.0:
+            for i in range(row.size):
+                row[i] += factor[0] * value[i]
+        else:
+            for i in range(row.size):
+                row[i] += factor[0] * value[i] + factor[3] * by_g[i]
+        return
+    for i in range(row.size):
+        row[i] += factor[0] * value[i] + factor[1] * by_x[i] + factor[2] * by_v[i] + factor[3] * by_g[i]
+    if factor[4] != 0.0:
+        for i in range(row.size):
+            row[i] += factor[4] * by_s[i]
 
 
 @compiled
@@ -260,16 +332,18 @@ def _profile(
     count: int,
     parts: Floats,
 ) -> None:
-    """Add the profile of one reflection at points `start` to `stop`, and its derivatives, to `parts`."""
+    """Write the profile of one reflection at points `start` to `stop`, and its derivatives, into `parts`."""
     if stop <= start:
         return
     fwhm, eta, fwhm_v, eta_v, fwhm_g, eta_g = _shape(variance, gamma)
     sigma2 = (fwhm / STOFW) ** 2
     lorentz = 2.0 / (math.pi * fwhm)
     gauss = STOFW / (math.sqrt(2.0 * math.pi) * fwhm)
+    narrow, steep, wide_v, wide_g = 4.0 / fwhm**2, -8.0 * eta / fwhm**2, eta * fwhm_v / fwhm, eta * fwhm_g / fwhm
     x = two_theta[start:stop]
     value, by_x, by_s = parts[0, start:stop], parts[1, start:stop], parts[4, start:stop]
     by_v, by_g = parts[2, start:stop], parts[3, start:stop]
+    value[:], by_x[:], by_v[:], by_g[:], by_s[:] = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(count):
         at, weight = centre + nodes[k, 0], nodes[k, 1]
         # d/d2θ and d/d(SH/L) of P(100 (x - at)) at the node, and of its weight
@@ -277,16 +351,15 @@ def _profile(
         moved_s, heavier_s = -100.0 * weight * nodes[k, 4], nodes[k, 5]
         for i in range(x.size):
             u = 100.0 * (x[i] - at)
-            q = 1.0 / (1.0 + 4.0 * u * u / (fwhm * fwhm))
+            q = 1.0 / (1.0 + narrow * u * u)
             shape = lorentz * q
-            profile = eta * shape
-            slope = -8.0 * u / (fwhm * fwhm) * q * profile
-            value[i] += weight * profile
-            by_x[i] += moved * slope + heavier * profile
-            wide = eta * shape * (1.0 - 2.0 * q) / fwhm
-            by_v[i] += weight * (fwhm_v * wide + eta_v * shape)
-            by_g[i] += weight * (fwhm_g * wide + eta_g * shape)
-            by_s[i] += moved_s * slope + heavier_s * profile
+            slope = steep * u * q * shape
+            wide = 1.0 - 2.0 * q
+            value[i] += weight * eta * shape
+            by_x[i] += moved * slope + heavier * eta * shape
+            by_v[i] += weight * shape * (wide_v * wide + eta_v)
+            by_g[i] += weight * shape * (wide_g * wide + eta_g)
+            by_s[i] += moved_s * slope + heavier_s * eta * shape
         reach = _GAUSSIAN * fwhm / 100.0
         first, last = np.searchsorted(x, at - reach), np.searchsorted(x, at + reach)
         for i in range(first, last):
@@ -295,9 +368,9 @@ def _profile(
             shape = gauss * math.exp(-0.5 * v)
             profile = (1.0 - eta) * shape
             slope = -u / sigma2 * profile
+            wide = profile * (v - 1.0) / fwhm
             value[i] += weight * profile
             by_x[i] += moved * slope + heavier * profile
-            wide = profile * (v - 1.0) / fwhm
             by_v[i] += weight * (fwhm_v * wide - eta_v * shape)
             by_g[i] += weight * (fwhm_g * wide - eta_g * shape)
             by_s[i] += moved_s * slope + heavier_s * profile

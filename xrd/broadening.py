@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from xrd.phases import Floats, Phase, echelon, metric, metric_slope, operations
+from xrd.phases import Floats, Phase, echelon, metric, metric_slopes, operations
+
+_DOUBLED = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
 
 _MONOMIALS = [p for p in itertools.product(range(4, -1, -1), repeat=3) if sum(p) == 4]
 
@@ -85,39 +87,10 @@ def quadratic_forms(hkl: Any) -> Floats:
 def reciprocal_metric(cell: Any) -> tuple[Floats, Floats]:
     """Return A (6), so that 1/d² = A·(h², k², l², hk, hl, kl), and its derivative by the cell (6, 6)."""
     inverse = np.linalg.inv(metric(cell))
-    slopes = np.stack([_six(-inverse @ metric_slope(cell, i) @ inverse) for i in range(6)], axis=1)
-    return _six(inverse), slopes
+    slopes = -np.einsum("ij,pjk,kl->pil", inverse, metric_slopes(cell), inverse)
+    return _six(inverse), _six(slopes.transpose(1, 2, 0))
 
 
 def _six(tensor: Floats) -> Floats:
-    (a, d, e), (_, b, f), (_, _, c) = tensor
-    return np.array([a, b, c, 2 * d, 2 * e, 2 * f])
-
-
-@functools.lru_cache(maxsize=64)
-def _stephens(symbol: str) -> tuple[tuple[str, ...], Floats]:
-    """Return names and forms (term, monomial): quartic forms that the rotations leave unchanged.
-
-    A coefficient is named after the first monomial in its form and counts that with the multinomial weight
-    over its largest: S400 with h⁴, S220 with 3 h²k², S310 with 2 h³k, S211 with 4 h²kl.
-    """
-    rotations, _ = operations(symbol)
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(60, 3))
-
-    def powers(at: Floats) -> Floats:
-        return np.stack([np.prod(at ** np.array(p), axis=1) for p in _MONOMIALS], axis=1)
-
-    values = powers(points)
-    mean = np.zeros((len(_MONOMIALS), len(_MONOMIALS)))
-    for rotation in np.unique(rotations, axis=0):
-        moved, *_ = np.linalg.lstsq(values, powers(points @ rotation), rcond=None)
-        mean += moved
-    mean /= len(np.unique(rotations, axis=0))
-    forms = echelon(mean.T)
-    names, scaled = [], []
-    for form in forms:
-        first = _MONOMIALS[int(np.flatnonzero(np.abs(form) > 1e-6)[0])]
-        names.append("S" + "".join(map(str, first)))
-        scaled.append(form * {4: 1.0, 3: 2.0, 2: 3.0 if 1 not in first else 4.0}[max(first)])
-    return tuple(names), np.array(scaled)
+    """Return the components of a symmetric tensor (3, 3, ...) that multiply h², k², l², hk, hl, kl."""
+    return tensor.reshape(9, *tensor.shape[2:])[[0, 4, 8, 1, 2, 5]] * _DOUBLED[:, *[None] * (tensor.ndim - 2)]

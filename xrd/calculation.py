@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from calibration.axial import SMALLEST
-from calibration.profiles import accumulate, partition
+from calibration.profiles import accumulate, partition, tails
 from xrd.engines import Ticks
 from xrd.forward import AREA, PhaseForward
 from xrd.models import Model
@@ -34,6 +34,7 @@ class Calculator:
     def __init__(self, model: Model, observations: Observations) -> None:
         self.model = model
         self.x = observations.two_theta[observations.used]
+        self.coarse = tails(self.x)
         self.low, self.high = float(self.x[0]), float(self.x[-1])
         self.matrix, self.offset = model.constraints()
         moving = np.flatnonzero(self.matrix.any(axis=1))
@@ -110,7 +111,7 @@ class Calculator:
                 if line is not None:
                     accumulate(
                         *(self.x, line.position, line.variance, line.gamma, line.area, shl, self.exact),
-                        *(line.slopes, calculated, jacobian, line.rows),
+                        *(line.slopes, calculated, jacobian, line.rows, self.coarse),
                     )
         if not self.direct:
             jacobian = self.reduction.T @ jacobian
@@ -130,7 +131,7 @@ class Calculator:
                 if line is not None:
                     accumulate(
                         *(self.x, line.position, line.variance, line.gamma, line.area, shl, self.exact),
-                        *(line.slopes, unused, jacobian, line.rows),
+                        *(line.slopes, unused, jacobian, line.rows, self.coarse),
                     )
         return jacobian
 
@@ -181,7 +182,7 @@ class Calculator:
             position, variance, gamma, area = (values[i : i + 1] for i in indices)
             accumulate(
                 *(self.x, position, variance, np.maximum(gamma, 1e-3), area, SMALLEST, self.exact, slopes),
-                *(calculated, jacobian, [row for row, _ in active]),
+                *(calculated, jacobian, [row for row, _ in active], self.coarse),
             )
 
     def _add_pawley(
@@ -200,5 +201,5 @@ class Calculator:
             if line is not None:
                 accumulate(
                     *(self.x, line.position, line.variance, line.gamma, line.area, shl, self.exact),
-                    *(line.slopes, unused, jacobian),
+                    *(line.slopes, unused, jacobian, None, self.coarse),
                 )

@@ -43,7 +43,7 @@ class Options:
     """
 
     max_cycles: int = 30
-    tolerance: float = 1e-4
+    tolerance: float = 1e-3
     warm: bool = True
     workers: int = 1
     chunk: int = 50

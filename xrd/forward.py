@@ -31,7 +31,7 @@ from xrd import corrections, texture
 from xrd.broadening import quadratic_forms, reciprocal_metric
 from xrd.corrections import HALF_RADIAN
 from xrd.models import Model
-from xrd.phases import Floats, cell_dependence, expand_cell, metric, metric_slope
+from xrd.phases import Floats, cell_dependence, expand_cell, metric, metric_slopes
 from xrd.reflections import equivalents, families
 from xrd.structure_factors import geometry, geometry_slopes, scatterers, squared
 from xrd.widths import widths
@@ -159,13 +159,13 @@ class PhaseForward:
         for name, along in shifts.items():
             if name in slots:
                 move(slots[name], along)
+        log_volume = _log_volume_slope(cell) @ self.dependence
         for i, name in enumerate(self.phase.free_cell):
             if name not in slots:
                 continue
             slot, turn = slots[name], by_cell @ self.dependence[:, i]
             move(slot, position_q * (self.forms @ turn))
-            log_volume = _log_volume_slope(cell) @ self.dependence[:, i]
-            slot[:, AREA] += intensity.value * (intensity.log_metric @ turn - log_volume)
+            slot[:, AREA] += intensity.value * (intensity.log_metric @ turn - log_volume[i])
             for column, width in ((VARIANCE, variance), (GAMMA, gamma)):
                 if width.by_metric is not None:
                     slot[:, column] += width.by_metric @ turn
@@ -360,4 +360,4 @@ class PhaseForward:
 def _log_volume_slope(cell: tuple[float, ...]) -> Floats:
     """Return the derivatives of the logarithm of the volume by the six cell parameters."""
     inverse = np.linalg.inv(metric(cell))
-    return np.array([0.5 * np.sum(inverse * metric_slope(cell, i)) for i in range(6)])
+    return np.asarray(0.5 * np.einsum("ij,pij->p", inverse, metric_slopes(cell)))

@@ -35,6 +35,9 @@ _FREE_CELL = {
     "rhombohedral": ("a", "alpha"),
     "cubic": ("a",),
 }
+_BETWEEN = ((1, 2), (0, 2), (0, 1))
+"""Edges that α, β, γ are between."""
+
 _EQUAL = {
     "tetragonal": {"b": "a"},
     "hexagonal": {"b": "a"},
@@ -244,27 +247,30 @@ def space_group(symbol: str) -> Any:
 
 def metric(cell: Any) -> Floats:
     """Return the metric tensor of a cell, angstrom²."""
-    a, b, c = (float(edge) for edge in cell[:3])
-    cosines = [math.cos(math.radians(angle)) if angle != 90 else 0.0 for angle in cell[3:]]
-    alpha, beta, gamma = cosines
-    tensor = [[a * a, a * b * gamma, a * c * beta], [0, b * b, b * c * alpha], [0, 0, c * c]]
-    upper = np.array(tensor, dtype=float)
-    return np.asarray(upper + np.triu(upper, 1).T)
+    edges = np.array(cell[:3], dtype=float)
+    return np.asarray(np.outer(edges, edges) * _cosines(cell))
 
 
-def metric_slope(cell: Any, parameter: int) -> Floats:
-    """Return the derivative of the metric tensor with respect to one cell parameter."""
-    slope = np.zeros((3, 3))
-    edges, radians = np.array(cell[:3], dtype=float), np.radians(cell[3:])
-    if parameter < 3:
-        unit = np.ones((3, 3))
-        for i, j, k in ((1, 2, 0), (0, 2, 1), (0, 1, 2)):
-            unit[i, j] = unit[j, i] = np.cos(radians[k]) if cell[3 + k] != 90 else 0.0
-        slope[parameter, :] = edges * unit[parameter]
-        return slope + slope.T
-    i, j = ((1, 2), (0, 2), (0, 1))[parameter - 3]
-    slope[i, j] = slope[j, i] = -edges[i] * edges[j] * np.sin(radians[parameter - 3]) * np.pi / 180
-    return slope
+def metric_slopes(cell: Any) -> Floats:
+    """Return the derivatives of the metric tensor by the six cell parameters (6, 3, 3)."""
+    edges = np.array(cell[:3], dtype=float)
+    slopes = np.zeros((6, 3, 3))
+    rows = edges * _cosines(cell)
+    for i in range(3):
+        slopes[i, i] = rows[i]
+        slopes[i, :, i] += rows[i]
+    for angle, (i, j) in enumerate(_BETWEEN):
+        slope = -edges[i] * edges[j] * math.sin(math.radians(cell[3 + angle])) * math.pi / 180
+        slopes[3 + angle, i, j] = slopes[3 + angle, j, i] = slope
+    return slopes
+
+
+def _cosines(cell: Any) -> Floats:
+    """Return the cosines between the edges (3, 3), exact at 90 deg."""
+    cosines = np.eye(3)
+    for angle, (i, j) in zip(cell[3:], _BETWEEN, strict=True):
+        cosines[i, j] = cosines[j, i] = math.cos(math.radians(angle)) if angle != 90 else 0.0
+    return cosines
 
 
 def volume(cell: Any) -> float:

@@ -17,7 +17,7 @@ def refine(
     model: Model,
     engine: str = "native",
     max_cycles: int = 30,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
     curves: bool = True,
 ) -> xr.Dataset:
     """Refine a model against one pattern, or several that have nothing to do with each other.
@@ -60,7 +60,7 @@ def refine_series(
     model: Model,
     engine: str = "native",
     max_cycles: int = 30,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
     workers: int = 1,
     chunk: int = 50,
     curves: bool = False,

@@ -23,7 +23,7 @@ import xarray as xr
 from xrd.engines import Fit
 from xrd.models import Model
 from xrd.observations import Observations
-from xrd.phases import CELL, Floats, Phase, cell_dependence, expand_cell, metric, metric_slope
+from xrd.phases import CELL, Floats, Phase, cell_dependence, expand_cell, metric, metric_slopes
 
 TABLE = ("scale", "size", "size_axial", "strain", "strain_axial", "march")
 """Parameters of phases that have a variable of their own, beside the cell, volume and fraction."""
@@ -119,7 +119,7 @@ def cells(phase: Phase, free: Floats, covariance: Floats) -> tuple[Floats, Float
     tensor = metric(cell)
     size = float(np.sqrt(np.linalg.det(tensor)))
     inverse = np.linalg.inv(tensor)
-    gradient = np.array([0.5 * size * np.sum(inverse * metric_slope(cell, i).T) for i in range(6)])
+    gradient = 0.5 * size * np.einsum("ij,pij->p", inverse, metric_slopes(cell))
     rows = np.vstack([dependence, gradient @ dependence])
     variance = np.einsum("ri,ij,rj->r", rows, covariance, rows)
     return np.append(cell, size), np.sqrt(np.maximum(variance, 0.0))
