@@ -150,11 +150,12 @@ def parameters(ds: xr.Dataset) -> Figure:
             axes.margins(x=0.03)
             axes.yaxis.set_major_locator(MaxNLocator(4))
             axes.tick_params(labelbottom=False)
-        for axes in {id(a): a for a in (panels[name] for name in mosaic[-1])}.values():
-            axes.tick_params(labelbottom=True)
-            axes.set_xlabel(label)
             if label == "frame":
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        lowest = [panels[f"{phase}/{cells[phase][-1]}"] for phase in phases if len(phases) > 1]
+        for axes in (*lowest, panels[shared[-1]]):
+            axes.tick_params(labelbottom=True)
+        panels[shared[-1]].set_xlabel(label)
         figure.align_ylabels()
     return figure
 
