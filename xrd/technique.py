@@ -13,6 +13,7 @@ TECHNIQUE = Technique(
     figures={"xrd.patterns": "xrd.figures:overview", "xrd.series": "xrd.refinement_figures:overview"},
     commands={"integrate": "xrd.cli:integrate", "refine": "xrd.refine_cli:refine"},
     demo="xrd.demo:run",
+    compare="xrd.demo:compare",
     checks={"pyFAI": "xrd.checks:pyfai", "GSAS-II": "xrd.checks:gsas"},
     full_checks={"GSAS-II": "xrd.checks:gsas_runs"},
 )
