@@ -14,9 +14,10 @@ at the nodes of a quadrature over 2φ, with weights that sum to 1. Two quadratur
   smooth, so that few nodes are enough.
 * as GSAS-II: the upper half of a Gauss-Legendre rule over 2φ, of the next tabulated size above
   ``int(300 d / γ)`` with d = 2θ - 2φ_min in deg and γ in centideg. D is not smooth in φ, and for most peaks
-  the rule has one node: the peak is then merely shifted by :math:`-d (1 - 1/\sqrt 3)`, where the exact mean is
-  near :math:`-d/6`. GSAS-II does its angles in single precision, which moves peaks near the beam by some
-  1e-5 deg; so do we, because positions and SH/L found with one are to be used with the other.
+  the rule has one node: the peak is then merely shifted by :math:`-d (1 - 1/\sqrt 3)`, where the exact mean
+  is near :math:`-d/6`. GSAS-II holds 1 + s² in single precision, which for s = 0.002 makes d 1.3 % too large;
+  so do we, because positions and SH/L found with the one are used with the other. The rest of its rounding
+  moves peaks near the beam at random by some 1e-5 deg and is left out.
 
 Derivatives are those of nodes and weights, the number of nodes being fixed.
 """
@@ -42,7 +43,7 @@ SMALLEST = 0.002
 COLUMNS = 6
 """Columns of a node: offset (deg), weight, then both differentiated by 2θ (per deg) and by SH/L."""
 
-_EXACT = 4
+_EXACT = 8
 """Fewest nodes of the exact quadrature; there are ten more per width of the peak that it spans."""
 
 

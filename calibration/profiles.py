@@ -9,8 +9,8 @@ The profile of a reflection (P. Thompson, D. E. Cox, J. B. Hastings, J. Appl. Cr
 .. math:: η = 1.36603 x - 0.47719 x^2 + 0.11116 x^3
 
 of unit area in u, centideg from the peak, spread over the nodes of `calibration.axial`. As in GSAS-II a
-reflection reaches from 50 (w + SH/L |cos 2θ|) below its position to 75 w above, with w = 2.355 σ + γ in deg (the
-other way round above 90 deg). Its tails belong to the model: cutting them elsewhere changes Rwp.
+reflection reaches from 50 (w + SH/L |cos 2θ|) below its position to 75 w above, with w = 2.355 σ + γ in deg
+(the other way round above 90 deg). Its tails belong to the model: cutting them elsewhere changes Rwp.
 
 Where u is large against the spread of the nodes, two nodes with the same moments stand for all.
 """
@@ -34,21 +34,21 @@ STOFW = 2.35482005
 BELOW, ABOVE = 50.0, 75.0
 """How far a reflection reaches, in widths."""
 
-_NEAR = 15.0
+_NEAR = 40.0
 """Up to this many spreads from the peak all nodes count, beyond it two."""
 
-_BLOCK, _NODES = 24, 5
+_BLOCK, _NODES = 24, 6
 """Points of a block of the coarse grid, and its nodes."""
 
-_GAUSSIAN = 2.7
-"""Half widths at which the Gaussian part is 2e-9 of its height and is left out, in FWHM."""
+_GAUSSIAN = 3.2
+"""Distance, in FWHM, at which the Gaussian part is 5e-13 of its height and is left out."""
 
 
 class Tails(NamedTuple):
     """A coarse grid for what changes slowly: blocks of points, each with a few nodes of its own.
 
     Far from a reflection the profile of a block of `_BLOCK` points follows from its values at `_NODES`
-    Chebyshev nodes: with a distance of at least three blocks to 4e-6 of itself.
+    Chebyshev nodes: with a distance of at least three blocks to 4e-7 of itself.
 
     Attributes
     ----------
@@ -281,8 +281,8 @@ def _layout(
     above = ABOVE * width
     if centre > 90.0:
         below, above = above, below
-    start = np.searchsorted(two_theta, centre - below)
-    stop = np.searchsorted(two_theta, centre + above)
+    start: Any = np.searchsorted(two_theta, centre - below)
+    stop: Any = np.searchsorted(two_theta, centre + above)
     if stop <= start:
         return start, start, start, start, 0, 0, 0.0
     fwhm = _shape(variance, gamma)[0]
@@ -295,8 +295,8 @@ def _layout(
     block = _BLOCK * (two_theta[-1] - two_theta[0]) / max(two_theta.size - 1, 1)
     reach = max(max(_NEAR * spread, 3.0 * block), 0.04 * fwhm)
     middle = centre + nodes[many // 2, 0]
-    near = min(max(np.searchsorted(two_theta, middle - reach), start), stop)
-    after = min(max(np.searchsorted(two_theta, middle + reach), start), stop)
+    near: Any = min(max(np.searchsorted(two_theta, middle - reach), start), stop)
+    after: Any = min(max(np.searchsorted(two_theta, middle + reach), start), stop)
     return start, near, after, stop, few, many, spread
 
 
@@ -339,7 +339,12 @@ def _profile(
     sigma2 = (fwhm / STOFW) ** 2
     lorentz = 2.0 / (math.pi * fwhm)
     gauss = STOFW / (math.sqrt(2.0 * math.pi) * fwhm)
-    narrow, steep, wide_v, wide_g = 4.0 / fwhm**2, -8.0 * eta / fwhm**2, eta * fwhm_v / fwhm, eta * fwhm_g / fwhm
+    narrow, steep, wide_v, wide_g = (
+        4.0 / fwhm**2,
+        -8.0 * eta / fwhm**2,
+        eta * fwhm_v / fwhm,
+        eta * fwhm_g / fwhm,
+    )
     x = two_theta[start:stop]
     value, by_x, by_s = parts[0, start:stop], parts[1, start:stop], parts[4, start:stop]
     by_v, by_g = parts[2, start:stop], parts[3, start:stop]

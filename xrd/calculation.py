@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from calibration.axial import SMALLEST
@@ -53,8 +55,10 @@ class Calculator:
         self.terms = [names.index(f"background/{i}") for i in range(terms)]
         fields = ("position", "variance", "gamma", "area")
         count = len(model.background.humps)
-        self.humps = np.array([[names.index(f"background/hump{i}.{f}") for f in fields] for i in range(count)])
-        self.groups: list[np.ndarray] = [np.empty(0, dtype=int) for _ in self.phases]  # type: ignore[type-arg]
+        self.humps = np.array(
+            [[names.index(f"background/hump{i}.{f}") for f in fields] for i in range(count)]
+        )
+        self.groups: list[Any] = [np.empty(0, dtype=int) for _ in self.phases]
 
     def _unit(self, two_theta: Floats) -> Floats:
         return -1.0 + 2.0 * (two_theta - self.low) / (self.high - self.low)
@@ -73,11 +77,18 @@ class Calculator:
         """Return every parameter of the model for values of the variables."""
         return np.asarray(self.matrix @ variables[: self.matrix.shape[1]] + self.offset)
 
-    def select(self, variables: Floats) -> None:
-        """Choose the reflections within the limits, and which of them Pawley intensities belong to."""
+    def select(self, variables: Floats) -> bool:
+        """Choose the reflections within the limits, and which of them Pawley intensities belong to.
+
+        Returns
+        -------
+        Whether they are others than before.
+        """
         values = self.parameters(variables)
+        changed = False
         for i, forward in enumerate(self.phases):
-            forward.select(values)
+            if not self.model.fixed_list:
+                changed |= forward.select(values)
             if forward.phase.intensities == "pawley":
                 peaks = forward.peaks(values, {})
                 order = np.argsort(peaks.position)
@@ -86,6 +97,7 @@ class Calculator:
                 group = np.empty(len(order), dtype=int)
                 group[order] = np.concatenate([[0], np.cumsum(apart)]) if len(order) else []
                 self.groups[i] = group
+        return changed
 
     def pattern(self, variables: Floats) -> tuple[Floats, Floats]:
         """Return the calculated pattern (n) and its derivatives by the variables (variable, n)."""
@@ -142,7 +154,7 @@ class Calculator:
         self._add_humps(values, curve, np.zeros((len(self.active), self.x.size)))
         return np.asarray(curve)
 
-    def extract(self, variables: Floats, observed: Floats, used: Floats) -> None:
+    def extract(self, variables: Floats, observed: Floats, used: Any) -> None:
         """Improve the intensities of Le Bail phases: share what was observed as the calculated is shared.
 
         (A. Le Bail, H. Duroy, J. L. Fourquet, Mater. Res. Bull. 23 (1988) 447.)
@@ -175,7 +187,9 @@ class Calculator:
 
     def _add_humps(self, values: Floats, calculated: Floats, jacobian: Floats) -> None:
         for indices in self.humps:
-            active = [(self.active[int(i)], field) for field, i in enumerate(indices) if int(i) in self.active]
+            active = [
+                (self.active[int(i)], field) for field, i in enumerate(indices) if int(i) in self.active
+            ]
             slopes = np.zeros((len(active), 1, 5))
             for v, (_, field) in enumerate(active):
                 slopes[v, 0, field] = 1.0

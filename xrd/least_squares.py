@@ -2,10 +2,10 @@ r"""Weighted least squares within bounds: Gauss-Newton steps, damped where they 
 
 The normal equations are scaled to a unit diagonal, so that a matrix of correlations is what gets inverted. A
 variable that its bound stops is held while the step would lead out; one the pattern says nothing about (a
-column of zeros) is held too. The fit has converged when a full step would lower χ² by less than the tolerance,
-:math:`g^T (J^T W J)^{-1} g < ε`, that is, when no variable would move by more than √ε of its own standard
-deviation; this last step is still taken. (K. Levenberg, Quart. Appl. Math. 2 (1944) 164; D. Marquardt, J. SIAM
-11 (1963) 431.)
+column of zeros) is held too. The fit has converged when a full step would lower χ² by less than the
+tolerance, :math:`g^T (J^T W J)^{-1} g < ε`, that is, when no variable would move by more than √ε of its own
+standard deviation; this last step is still taken. (K. Levenberg, Quart. Appl. Math. 2 (1944) 164;
+D. Marquardt, J. SIAM 11 (1963) 431.)
 """
 
 from __future__ import annotations
@@ -95,11 +95,20 @@ class Solution:
     jacobian: Floats
 
 
-def solve(problem: Problem, start: Floats, max_cycles: int, tolerance: float) -> Solution:
-    """Minimise the weighted sum of squares from a start."""
+def solve(
+    problem: Problem,
+    start: Floats,
+    max_cycles: int,
+    tolerance: float,
+    known: tuple[Floats, Floats] | None = None,
+) -> Solution:
+    """Minimise the weighted sum of squares from a start.
+
+    `known` are the calculated pattern and derivatives there, where they are known from another fit.
+    """
     rows, wanted, weights = problem.restraints
     variables = np.clip(start, problem.low, problem.high)
-    calculated, jacobian = problem.evaluate(variables)
+    calculated, jacobian = problem.evaluate(variables) if known is None else known
     chi2, penalty = _sums(problem, variables, calculated)
     damping, cycles, converged = 0.0, 0, False
     while True:
@@ -139,8 +148,8 @@ def solve(problem: Problem, start: Floats, max_cycles: int, tolerance: float) ->
         if not accepted or converged:
             break
     chi2, penalty = _sums(problem, variables, calculated)
-    wide, _ = _inverse(matrix, scale, scale == 0)
     covariance, singular = _inverse(matrix, scale, held)
+    wide = _inverse(matrix, scale, scale == 0)[0] if stopped.any() else covariance
     return Solution(
         *(variables, covariance, wide, chi2, penalty, converged, cycles, stopped, scale == 0, singular),
         *(calculated, jacobian),

@@ -29,6 +29,9 @@ _ONE_SIDED = 1.645
 
 _LEBAIL_ROUNDS = 40
 
+_RESELECTIONS = 2
+"""How often the list of reflections follows the fit."""
+
 
 class Native:
     """The engine."""
@@ -86,17 +89,18 @@ class _Chain:
 
     def fits(self) -> Iterator[Fit]:
         """Yield one fit for each pattern."""
-        warm = None
+        warm: Solution | None = None
         for number in range(len(self.observations.intensity)):
-            fit, variables = self._fit(number, warm if self.options.warm else None)
-            if warm is not None and self.options.warm and fit.status in ("failed", "max_cycles", "singular"):
-                again, others = self._fit(number, None)
+            fit, solution = self._fit(number, warm)
+            if warm is not None and fit.status in ("failed", "max_cycles", "singular"):
+                again, other = self._fit(number, None)
                 if again.status != "failed" and not again.chi2 >= fit.chi2:
-                    fit, variables = again, others
-            warm = variables if fit.status not in ("failed", "singular") else warm
+                    fit, solution = again, other
+            if self.options.warm and fit.status not in ("failed", "singular"):
+                warm = solution
             yield fit
 
-    def _fit(self, number: int, warm: Floats | None) -> tuple[Fit, Floats | None]:
+    def _fit(self, number: int, warm: Solution | None) -> tuple[Fit, Solution | None]:
         intensity = self.observations.intensity[number]
         errors = self.observations.errors[number]
         used = self.observations.used & np.isfinite(intensity) & (errors > 0)
@@ -113,7 +117,7 @@ class _Chain:
             return self._failed(f"{self.observations.names[number]}: {error}"), None
         if not np.isfinite(solution.variables).all() or not np.isfinite(solution.chi2):
             return self._failed(f"{self.observations.names[number]} diverged"), None
-        return self._report(solution, held, observed, root, used), self._outer(solution.variables)
+        return self._report(solution, held, observed, root, used), solution
 
     def _failed(self, message: str) -> Fit:
         count, size = len(self.model.parameters), len(self.names)
@@ -175,14 +179,26 @@ class _Chain:
             (rows, wanted, weights),
         )
 
-    def _solve(self, observed: Floats, root: Floats, warm: Floats | None) -> tuple[Solution, dict[int, float]]:
-        start = self.start if warm is None else warm[: len(self.names)]
+    def _solve(
+        self, observed: Floats, root: Floats, warm: Solution | None
+    ) -> tuple[Solution, dict[int, float]]:
+        start = self.start if warm is None else self._outer(warm.variables)[: len(self.names)]
         self.calculator.select(start)
         variables = np.concatenate([self._inner(start), np.ones(self.calculator.intensities)])
         problem = self._problem(observed, root, {})
+        known = None
         if warm is None or self.calculator.intensities:
             variables = self._linear(problem, variables)
-        solution = self._rounds(problem, variables)
+        else:
+            # The first step is taken with what the fit before ended with: one pass less.
+            known = (warm.calculated, warm.jacobian)
+        solution = self._rounds(problem, variables, known)
+        for _ in range(_RESELECTIONS):
+            # Reflections that the fit moved over the limits, in or out.
+            free = any(forward.phase.intensities != "structure" for forward in self.calculator.phases)
+            if free or not self.calculator.select(self._outer(solution.variables)):
+                break
+            solution = self._rounds(problem, solution.variables)
         held = self._absent(solution)
         if held:
             problem = self._problem(observed, root, held)
@@ -191,11 +207,13 @@ class _Chain:
             solution = self._rounds(problem, self._linear(problem, variables))
         return solution, held
 
-    def _rounds(self, problem: Problem, variables: Floats) -> Solution:
+    def _rounds(
+        self, problem: Problem, variables: Floats, known: tuple[Floats, Floats] | None = None
+    ) -> Solution:
         """Fit; with Le Bail phases in turn with the extraction of their intensities, until both rest."""
         options = self.options
         if not any(forward.phase.intensities == "lebail" for forward in self.calculator.phases):
-            return solve(problem, variables, options.max_cycles, options.tolerance)
+            return solve(problem, variables, options.max_cycles, options.tolerance, known)
         inside = problem.root_weight > 0
         before = math.inf
         for _ in range(_LEBAIL_ROUNDS):
