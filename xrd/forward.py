@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from calibration.axial import SMALLEST
+from calibration.axial import SMALLEST, SMALLEST_EXACT
 from calibration.instrument import SMALLEST_WIDTH
 from xrd import corrections, texture
 from xrd.broadening import Reciprocal, quadratic_forms, reciprocal
@@ -182,7 +182,8 @@ class PhaseForward:
         for name, slope in intensity.by_parameter.items():
             if name in slots:
                 slots[name][:, AREA] += slope
-        if "instrument/SHL" in slots and shared["instrument/SHL"] > SMALLEST:
+        smallest = SMALLEST_EXACT if self.instrument.axial == "exact" else SMALLEST
+        if "instrument/SHL" in slots and shared["instrument/SHL"] > smallest:
             slots["instrument/SHL"][:, AXIAL] = 1.0
         return Peaks(
             position,
