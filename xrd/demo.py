@@ -22,18 +22,18 @@ files = ["{place}/cell/raw/cell_*.tif"]
 geometry = "{place}/ceria/geometry.poni"
 bins = 2500
 two_theta_range = [0.8, 10.5]
+splitting = "bbox"                  # bins of half a pixel, for rings two pixels wide
 gain = {gain}                         # ADU per photon
 channels = ["log"]
 
-[xrd.cell.refine]                   # cathode, current collector and anode foil
-phases = ["{place}/cell/layered.cif", "{place}/cell/aluminium.cif", "{place}/cell/copper.cif"]
-instrument = "{place}/cell/panel.instprm"
-le_bail = ["aluminium"]             # its spots are of single crystals
-limits = [1.2, 10.2]
-fix = ["*/size", "*/strain"]        # nothing here is broader than the panel sees
-start = {{ "layered/size" = 100.0, "aluminium/size" = 100.0, "copper/size" = 100.0, \
-"layered/strain" = 0.0, "aluminium/strain" = 0.0, "copper/strain" = 0.0 }}
-free = ["layered/Li1.occupancy"]
+[xrd.cell.refine]
+phases = ["{place}/cell/layered.cif", "{place}/cell/copper.cif"]
+instrument = "{place}/cell/panel.json"
+limits = [1.2, 6.5]                 # 2θ, deg
+excluded = [[2.78, 2.97], [3.27, 3.40], [4.62, 4.77], [5.45, 5.58], [5.70, 5.80]]   # spots of aluminium
+fix = ["*/size", "*/strain"]        # nothing is broader here than the panel sees
+free = ["layered/Li1.occupancy", "instrument/W"]   # lithium leaves; pixels are shared by bins
+start = {{ "layered/size" = 100.0, "copper/size" = 100.0, "layered/strain" = 0.0, "copper/strain" = 0.0 }}
 
 [xrd.heating]                       # a charged cathode that loses its oxygen
 files = ["{place}/heating/raw/heat_*.tif"]
@@ -79,13 +79,13 @@ def compare(folder: Path, result: Path) -> list[Comparison]:
 
 def _write_structures(folder: Path) -> None:
     """Write what is known before the cell is charged: its phases, and the profile of the panel."""
-    for crystal in (series.LAYERED, series.ALUMINIUM, series.COPPER):
+    for crystal in (series.LAYERED, series.COPPER):
         write_atomic(folder / f"{crystal.name}.cif", _cif(crystal).encode())
-    # FWHM of 2θ in deg there; variance in centideg² and FWHM in centideg here
-    variance = 1e4 * series.PROFILE.W / (8 * math.log(2))
-    Instrument(series.PANEL.wavelength, U=0.0, V=0.0, W=variance, X=100 * series.PROFILE.X).save(
-        folder / "panel.instprm"
-    )
+    # FWHM of 2θ in deg there; variance in centideg² and FWHM in centideg here.
+    variance, lorentz = 1e4 * series.PROFILE.W / (8 * math.log(2)), 100 * series.PROFILE.X
+    # Rings that are read as rings have no axial divergence.
+    panel = Instrument(series.PANEL.wavelength, U=0.0, V=0.0, W=variance, X=lorentz, SHL=0.0, axial="exact")
+    panel.save(folder / "panel.json")
 
 
 def _cif(crystal: Crystal) -> str:
