@@ -70,11 +70,20 @@ def rules() -> tuple[Floats, Floats, Floats]:
     return np.array(SIZES, dtype=float), np.concatenate(nodes), np.concatenate(weights)
 
 
+def gsas2_rules(two_theta: Floats, axial: float, gamma: Floats) -> Any:
+    """Return which of the rules GSAS-II takes for peaks at 2θ (deg) of Lorentzian width gamma (centideg)."""
+    angle = np.radians(two_theta)
+    edge = np.sqrt(1 + max(axial, SMALLEST) ** 2) * np.cos(angle)
+    low = np.where(np.abs(edge) < 1, np.arccos(np.clip(edge, -1, 1)), np.where(edge > 0, 0.0, np.pi))
+    wanted = np.trunc(300 * np.degrees(np.abs(angle - low)) / gamma)
+    return np.minimum(np.searchsorted(SIZES, wanted), len(SIZES) - 1)
+
+
 @compiled
 def nodes_gsas2(
-    two_theta: float, axial: float, gamma: float, sizes: Floats, x: Floats, w: Floats, out: Floats
+    two_theta: float, axial: float, table: int, sizes: Floats, x: Floats, w: Floats, out: Floats
 ) -> int:
-    """Write the nodes of one peak as GSAS-II has them into `out` (node, `COLUMNS`); return their number."""
+    """Write the nodes of one peak by a rule of GSAS-II into `out` (node, `COLUMNS`); return their number."""
     degree = 180.0 / math.pi
     t = two_theta / degree
     # 1 + s² in single precision, as there.
@@ -88,11 +97,9 @@ def nodes_gsas2(
         span = t - low
     elif cosine < 0:
         span = t - math.pi
-    wanted = int(300.0 * abs(span) * degree / gamma)
-    table, first = 0, 0
-    while table < sizes.size - 1 and wanted > sizes[table]:
-        first += int(sizes[table]) // 2
-        table += 1
+    first = 0
+    for smaller in range(table):
+        first += int(sizes[smaller]) // 2
     count = int(sizes[table]) // 2
     if count == 1:
         part = 1.0 - x[0]

@@ -34,6 +34,9 @@ STOFW = 2.35482005
 BELOW, ABOVE = 50.0, 75.0
 """How far a reflection reaches, in widths."""
 
+EXACT = -1
+"""Instead of a rule of GSAS-II: axial divergence is integrated to convergence."""
+
 _NEAR = 40.0
 """Up to this many spreads from the peak all nodes count, beyond it two."""
 
@@ -84,7 +87,7 @@ def accumulate(
     gamma: Floats,
     area: Floats,
     axial: float,
-    exact: bool,
+    rules: Any,
     slopes: Floats,
     pattern: Floats,
     jacobian: Floats,
@@ -101,9 +104,10 @@ def accumulate(
         Of each reflection (m): 2θ in deg, Gaussian variance in centideg², Lorentzian FWHM in centideg, and
         integrated intensity in intensity times centideg.
     axial
-        SH/L; it counts as 0.002 where it is less, and has no derivative then. Where `exact`, it may be 0.
-    exact
-        Whether the axial divergence is integrated to convergence, or as GSAS-II does.
+        SH/L; it counts as 0.002 where it is less, and has no derivative then. With exact rules it may be 0.
+    rules
+        How the axial divergence of each reflection (m) is integrated: what `calibration.axial.gsas2_rules`
+        gave, or `EXACT` in all.
     slopes
         (variable, m, 5): derivatives of position, variance, gamma, area and SH/L of each reflection with
         respect to each variable. No variable: the pattern alone is calculated.
@@ -119,7 +123,7 @@ def accumulate(
     coarse = tails(two_theta) if coarse is None else coarse
     rows = np.arange(len(slopes)) if rows is None else np.asarray(rows, dtype=np.int64)
     _accumulate(
-        *(two_theta, position, variance, gamma, area, float(axial), bool(exact), slopes, pattern, jacobian),
+        *(two_theta, position, variance, gamma, area, float(axial), rules, slopes, pattern, jacobian),
         *(rows, coarse.x, coarse.weights, *divergence.rules()),
     )
 
@@ -130,7 +134,7 @@ def partition(
     variance: Floats,
     gamma: Floats,
     axial: float,
-    exact: bool,
+    rules: Any,
     ratio: Floats,
 ) -> Floats:
     """Return the mean of `ratio` (n) over the profile of each reflection (m).
@@ -141,7 +145,7 @@ def partition(
     sums = np.zeros((len(position), 2))
     grid = np.gradient(two_theta)
     _partition(
-        *(two_theta, position, variance, gamma, float(axial), bool(exact), ratio, grid, sums),
+        *(two_theta, position, variance, gamma, float(axial), rules, ratio, grid, sums),
         *divergence.rules(),
     )
     return np.divide(sums[:, 1], sums[:, 0], out=np.ones(len(position)), where=sums[:, 0] > 0)
@@ -155,7 +159,7 @@ def _accumulate(
     gamma: Floats,
     area: Floats,
     axial: float,
-    exact: bool,
+    rules: Any,
     slopes: Floats,
     pattern: Floats,
     jacobian: Floats,
@@ -167,7 +171,7 @@ def _accumulate(
     rule_w: Floats,
 ) -> None:
     points, blocks, count = two_theta.size, weights.shape[0], slopes.shape[0]
-    smallest = SMALLEST_EXACT if exact else SMALLEST
+    smallest = SMALLEST_EXACT if rules.size > 0 and rules[0] == EXACT else SMALLEST
     shl = max(axial, smallest)
     nodes = np.empty((int(sizes[-1]), COLUMNS))
     pair = np.empty((2, COLUMNS))
@@ -179,7 +183,19 @@ def _accumulate(
     pieces = [(0, 0), (0, 0), (0, 0)]
     for r in range(position.size):
         start, near, after, stop, few, many, spread = _layout(
-            *(two_theta, position[r], variance[r], gamma[r], shl, exact, nodes, pair, sizes, rule_x, rule_w)
+            *(
+                two_theta,
+                position[r],
+                variance[r],
+                gamma[r],
+                shl,
+                rules[r],
+                nodes,
+                pair,
+                sizes,
+                rule_x,
+                rule_w,
+            )
         )
         if stop <= start:
             continue
@@ -232,7 +248,7 @@ def _partition(
     variance: Floats,
     gamma: Floats,
     axial: float,
-    exact: bool,
+    rules: Any,
     ratio: Floats,
     grid: Floats,
     sums: Floats,
@@ -243,11 +259,23 @@ def _partition(
     nodes = np.empty((int(sizes[-1]), COLUMNS))
     pair = np.empty((2, COLUMNS))
     parts = np.empty((5, two_theta.size))
-    smallest = SMALLEST_EXACT if exact else SMALLEST
+    smallest = SMALLEST_EXACT if rules.size > 0 and rules[0] == EXACT else SMALLEST
     shl = max(axial, smallest)
     for r in range(position.size):
         start, near, after, stop, few, many, _ = _layout(
-            *(two_theta, position[r], variance[r], gamma[r], shl, exact, nodes, pair, sizes, rule_x, rule_w)
+            *(
+                two_theta,
+                position[r],
+                variance[r],
+                gamma[r],
+                shl,
+                rules[r],
+                nodes,
+                pair,
+                sizes,
+                rule_x,
+                rule_w,
+            )
         )
         if start < stop:
             _profile(two_theta, start, stop, position[r], variance[r], gamma[r], pair, few, parts)
@@ -264,7 +292,7 @@ def _layout(
     variance: float,
     gamma: float,
     shl: float,
-    exact: bool,
+    rule: int,
     nodes: Floats,
     pair: Floats,
     sizes: Floats,
@@ -288,10 +316,10 @@ def _layout(
     if stop <= start:
         return start, start, start, start, 0, 0, 0.0
     fwhm = _shape(variance, gamma)[0]
-    if exact:
+    if rule == EXACT:
         many = nodes_exact(centre, shl, fwhm, sizes, rule_x, rule_w, nodes)
     else:
-        many = nodes_gsas2(centre, shl, gamma, sizes, rule_x, rule_w, nodes)
+        many = nodes_gsas2(centre, shl, rule, sizes, rule_x, rule_w, nodes)
     few = fewer_nodes(nodes, many, pair)
     spread = abs(nodes[0, 0] - nodes[many - 1, 0]) if many > 2 else 0.0
     block = _BLOCK * (two_theta[-1] - two_theta[0]) / max(two_theta.size - 1, 1)

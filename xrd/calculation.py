@@ -15,6 +15,9 @@ from xrd.observations import Observations
 from xrd.phases import Floats
 from xrd.reflections import label
 
+_ONE_NODE = np.zeros(1, dtype=np.int64)
+"""Axial divergence of humps: GSAS-II's smallest rule; they are too broad to show it."""
+
 _OVERLAP = 0.2
 """Pawley intensities of reflections closer than this part of their width are one."""
 
@@ -44,7 +47,7 @@ class Calculator:
         self.reduction = self.matrix[moving]
         self.direct = np.array_equal(self.reduction, np.eye(len(moving)))
         names = list(model.parameters)
-        self.shl, self.exact = names.index("instrument/SHL"), model.instrument.axial == "exact"
+        self.shl = names.index("instrument/SHL")
         first, last = model.limits or (self.low, self.high)
         limits = (first - model.margin, last + model.margin)
         polarized = not observations.polarization_corrected
@@ -99,6 +102,12 @@ class Calculator:
                 self.groups[i] = group
         return changed
 
+    def settle(self, variables: Floats) -> bool:
+        """Choose the rules of axial divergence; tell whether they are others than before."""
+        values = self.parameters(variables)
+        changed = [forward.settle(values) for forward in self.phases]
+        return any(changed)
+
     def pattern(self, variables: Floats) -> tuple[Floats, Floats]:
         """Return the calculated pattern (n) and its derivatives by the variables (variable, n)."""
         values = self.parameters(variables)
@@ -122,7 +131,7 @@ class Calculator:
             for line in (peaks, forward.second_line(peaks)):
                 if line is not None:
                     accumulate(
-                        *(self.x, line.position, line.variance, line.gamma, line.area, shl, self.exact),
+                        *(self.x, line.position, line.variance, line.gamma, line.area, shl, line.rules),
                         *(line.slopes, calculated, jacobian, line.rows, self.coarse),
                     )
         if not self.direct:
@@ -142,7 +151,7 @@ class Calculator:
             for line in (peaks, forward.second_line(peaks)):
                 if line is not None:
                     accumulate(
-                        *(self.x, line.position, line.variance, line.gamma, line.area, shl, self.exact),
+                        *(self.x, line.position, line.variance, line.gamma, line.area, shl, line.rules),
                         *(line.slopes, unused, jacobian, line.rows, self.coarse),
                     )
         return jacobian
@@ -171,7 +180,7 @@ class Calculator:
                 peaks = forward.peaks(values, {})
                 factor = partition(
                     *(self.x, peaks.position, peaks.variance, peaks.gamma, float(values[self.shl])),
-                    *(self.exact, ratio),
+                    *(peaks.rules, ratio),
                 )
                 forward.extracted[forward.chosen] *= np.maximum(factor, 1e-6)
 
@@ -195,7 +204,7 @@ class Calculator:
                 slopes[v, 0, field] = 1.0
             position, variance, gamma, area = (values[i : i + 1] for i in indices)
             accumulate(
-                *(self.x, position, variance, np.maximum(gamma, 1e-3), area, SMALLEST, self.exact, slopes),
+                *(self.x, position, variance, np.maximum(gamma, 1e-3), area, SMALLEST, _ONE_NODE, slopes),
                 *(calculated, jacobian, [row for row, _ in active], self.coarse),
             )
 
@@ -214,6 +223,6 @@ class Calculator:
         for line in (peaks, forward.second_line(peaks)):
             if line is not None:
                 accumulate(
-                    *(self.x, line.position, line.variance, line.gamma, line.area, shl, self.exact),
+                    *(self.x, line.position, line.variance, line.gamma, line.area, shl, line.rules),
                     *(line.slopes, unused, jacobian, None, self.coarse),
                 )

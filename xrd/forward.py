@@ -25,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from calibration.axial import SMALLEST, SMALLEST_EXACT
+from calibration.axial import SMALLEST, SMALLEST_EXACT, gsas2_rules
 from calibration.instrument import SMALLEST_WIDTH
+from calibration.profiles import EXACT
 from xrd import corrections, texture
 from xrd.broadening import Reciprocal, quadratic_forms, reciprocal
 from xrd.corrections import HALF_RADIAN
@@ -58,6 +59,8 @@ class Peaks:
         Their derivatives by the parameters of `rows` (variable, n, 5).
     rows
         Rows of the Jacobian the slopes belong to.
+    rules
+        How axial divergence is integrated (n).
     """
 
     position: Floats
@@ -66,6 +69,7 @@ class Peaks:
     area: Floats
     slopes: Floats
     rows: np.ndarray[Any, np.dtype[np.int64]]
+    rules: np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass
@@ -111,6 +115,7 @@ class PhaseForward:
         self.chosen = np.zeros(len(self.all_hkl), dtype=bool)
         self.scattering = scatterers(self.phase, self.instrument.wavelength)
         self._geometry: tuple[bytes, Floats, Floats] | None = None
+        self.rules: Any = None
         self.select(model.values())
 
     def select(self, values: Floats) -> bool:
@@ -192,6 +197,7 @@ class PhaseForward:
             intensity.value,
             slopes,
             np.array(list(wanted.values()), dtype=np.int64),
+            self._rules(position, shared["instrument/SHL"], gamma.value),
         )
 
     def second_line(self, peaks: Peaks) -> Peaks | None:
@@ -205,7 +211,29 @@ class PhaseForward:
         slopes[:, :, POSITION] *= 1 + apart * HALF_RADIAN * (1 + tan**2)
         slopes[:, :, AREA] *= instrument.ratio
         position = peaks.position + apart * tan
-        return Peaks(position, peaks.variance, peaks.gamma, instrument.ratio * peaks.area, slopes, peaks.rows)
+        area = instrument.ratio * peaks.area
+        return Peaks(position, peaks.variance, peaks.gamma, area, slopes, peaks.rows, peaks.rules)
+
+    def settle(self, values: Floats) -> bool:
+        """Choose the rules of axial divergence for these parameters; tell whether they are others now.
+
+        The pattern jumps where a reflection passes to another rule, so a fit must keep its rules.
+        """
+        if self.instrument.axial == "exact":
+            return False
+        before, self.rules = self.rules, None
+        peaks = self.peaks(values, {})
+        self.rules = np.zeros(len(self.all_hkl), dtype=np.int64)
+        self.rules[self.chosen] = peaks.rules
+        return before is not None and not np.array_equal(before[self.chosen], peaks.rules)
+
+    def _rules(self, position: Floats, shl: float, gamma: Floats) -> Any:
+        """Return the rules the fit keeps, or those of these widths where none were settled."""
+        if self.instrument.axial == "exact":
+            return np.full(len(position), EXACT)
+        if self.rules is None:
+            return gsas2_rules(position, shl, np.maximum(gamma, SMALLEST_WIDTH))
+        return self.rules[self.chosen]
 
     def _cell(self, values: Floats) -> tuple[float, float, float, float, float, float]:
         return expand_cell(self.phase.lattice, [values[self.own[name]] for name in self.phase.free_cell])

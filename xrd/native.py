@@ -29,8 +29,11 @@ _ONE_SIDED = 1.645
 
 _LEBAIL_ROUNDS = 40
 
-_RESELECTIONS = 2
-"""How often the list of reflections follows the fit."""
+_REWEIGHTINGS = 2
+"""How often weights follow the calculated pattern; the second time changes nothing that can be seen."""
+
+_REPEATS = 2
+"""How often reflections and rules of axial divergence follow the fit."""
 
 
 class Native:
@@ -111,8 +114,13 @@ class _Chain:
             return self._failed(f"{self.observations.names[number]} {problem}"), None
         observed = np.where(used, intensity, 0.0)[self.observations.used]
         root = np.where(inside, 1 / np.where(used, errors, 1.0)[self.observations.used], 0.0)
+        variance = np.where(used, errors, 1.0)[self.observations.used] ** 2
         try:
             solution, held = self._solve(observed, root, warm)
+            if self.options.weights == "calculated":
+                for _ in range(_REWEIGHTINGS):
+                    root = _reweighted(observed, inside, solution.calculated, variance)
+                    solution, held = self._solve(observed, root, solution)
         except (FloatingPointError, np.linalg.LinAlgError, ValueError) as error:
             return self._failed(f"{self.observations.names[number]}: {error}"), None
         if not np.isfinite(solution.variables).all() or not np.isfinite(solution.chi2):
@@ -184,6 +192,8 @@ class _Chain:
     ) -> tuple[Solution, dict[int, float]]:
         start = self.start if warm is None else self._outer(warm.variables)[: len(self.names)]
         self.calculator.select(start)
+        if warm is None:
+            self.calculator.settle(start)
         variables = np.concatenate([self._inner(start), np.ones(self.calculator.intensities)])
         problem = self._problem(observed, root, {})
         known = None
@@ -193,12 +203,8 @@ class _Chain:
             # The first step is taken with what the fit before ended with: one pass less.
             known = (warm.calculated, warm.jacobian)
         solution = self._rounds(problem, variables, known)
-        for _ in range(_RESELECTIONS):
-            # Reflections that the fit moved over the limits, in or out.
-            free = any(forward.phase.intensities != "structure" for forward in self.calculator.phases)
-            if free or not self.calculator.select(self._outer(solution.variables)):
-                break
-            solution = self._rounds(problem, solution.variables)
+        if all(forward.phase.intensities == "structure" for forward in self.calculator.phases):
+            solution = self._settled(problem, solution, warm is None)
         held = self._absent(solution)
         if held:
             problem = self._problem(observed, root, held)
@@ -206,6 +212,26 @@ class _Chain:
                 variables[i] = value
             solution = self._rounds(problem, self._linear(problem, variables))
         return solution, held
+
+    def _settled(self, problem: Problem, solution: Solution, cold: bool) -> Solution:
+        """Fit again where the fit moved reflections over the limits or, at a cold start, to another rule.
+
+        A series keeps the rules of its first pattern: a change would be a jump in every cell after it.
+        """
+        for _ in range(_REPEATS):
+            outer = self._outer(solution.variables)
+            before = [forward.rules for forward in self.calculator.phases]
+            listed = self.calculator.select(outer)
+            ruled = cold and self.calculator.settle(outer)
+            if not listed and not ruled:
+                break
+            again = self._rounds(problem, solution.variables)
+            if ruled and again.chi2 > solution.chi2:
+                for forward, rules in zip(self.calculator.phases, before, strict=True):
+                    forward.rules = rules
+                break
+            solution = again
+        return solution
 
     def _rounds(
         self, problem: Problem, variables: Floats, known: tuple[Floats, Floats] | None = None
@@ -364,3 +390,16 @@ def _largest(name: str, value: float) -> float:
     if key in ("alpha", "beta", "gamma") and "background" not in name:
         return 0.3
     return math.inf
+
+
+def _reweighted(observed: Floats, inside: Any, calculated: Floats, variance: Floats) -> Floats:
+    """Return the roots of weights for variances that are proportional to the calculated intensity.
+
+    The variance of one unit of intensity is that of the observed point, and the median of all where nothing
+    was counted.
+    """
+    counted = inside & (observed > 0)
+    usual = float(np.median(variance[counted] / observed[counted])) if counted.any() else 1.0
+    unit = np.where(counted, variance / np.where(counted, observed, 1.0), usual)
+    floor = 1e-3 * float(np.median(np.abs(calculated))) + 1e-300
+    return np.where(inside, 1 / np.sqrt(unit * np.maximum(calculated, floor)), 0.0)
