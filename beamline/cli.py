@@ -298,7 +298,9 @@ def doctor(
         Path | None,
         typer.Argument(metavar="beamtime.toml", help="Look at its output folder and raw files too."),
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Run larch and FEFF, which takes longer.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Run larch, FEFF and GSAS-II, which takes longer.")
+    ] = False,
 ) -> Outcome:
     """Say what is installed and works, and what is in the way."""
     from beamline.doctor import examine

@@ -5,7 +5,8 @@
 ``csv``
     Any result but images, as tables to paste into Origin or Igor. A variable over frames and an axis (2θ,
     energy, k) is a file of its own, ``<name>_<variable>.csv``: the axis, then one column per frame; its
-    errors are another. Variables over frames and phases or reflections share a table with a row per frame.
+    errors are another. Variables over frames and phases or reflections share a table with a row per frame,
+    unless there are more than twenty of them.
     What the result is and the id of its history stand in comment lines (#), names and units in the line of
     titles. NaN is an empty cell. Only ``time`` is UTC, and says so.
 ``nxs``
@@ -28,6 +29,9 @@ from beamline.export_patterns import Files, file_name, text
 
 if TYPE_CHECKING:
     import xarray as xr
+
+MOST_COLUMNS = 20
+"""A variable with more columns has a table of its own."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,8 @@ def _tables(ds: xr.Dataset) -> dict[str, dict[str, Any]]:
             continue  # stands beside the variables over its dim, or in the titles of columns
         rows = _rows_of(array)
         is_matrix = array.ndim > 2 or (array.ndim == 2 and rows == array.dims[-1])
-        table = tables.setdefault(str(name) if is_matrix else rows or "numbers", {})
+        is_wide = array.ndim == 2 and array.sizes[array.dims[-1]] > MOST_COLUMNS
+        table = tables.setdefault(str(name) if is_matrix or is_wide else rows or "numbers", {})
         if rows is not None and not table:
             table |= _row_titles(ds, rows, axis_only=is_matrix)
         table |= _columns(array, rows)

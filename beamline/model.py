@@ -113,7 +113,6 @@ NAMES: dict[str, Name] = {
     "coordination": Name("", "number of neighbours in the structure"),
     "r_factor": Name("", "R-factor of the fit"),
     # calibration
-    "azimuth": Name("deg", "azimuth about the beam"),
     "deviation": Name("deg", "deviation of the ring from its 2θ"),
     # of several techniques
     "background": Name(None, "background"),
@@ -169,7 +168,7 @@ KINDS: dict[str, Kind] = {
     "xrd.peaks": Kind(
         "position", (("frame", "reflection"),), coords=("h", "k", "l", "phase"), indices=frozenset("hkl")
     ),
-    "xrd.series": Kind("a", (("frame", "phase"),), coords=("phase",)),
+    "xrd.series": Kind("a", (("frame", "phase"),), coords=("phase",), indices=frozenset("hkl")),
     "xas.scans": Kind("mu", (("scan", "energy"), ("energy",))),
     "xas.exafs": Kind("chi", (("scan", "k"), ("k",))),
     "calibration.sectors": Kind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,12 @@ def rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
     return [
         head,
         *(
-            [c.quantity, f"{c.truth:.4f}", f"{c.found:.4f}", f"{c.error:.4f}", f"{c.pull:+.1f}"]
-            for c in comparisons
+            [c.quantity, *(f"{value:.{_digits(c.error)}f}" for value in (c.truth, c.found, c.error)), pull]
+            for c, pull in ((c, f"{c.pull:+.1f}") for c in comparisons)
         ),
     ]
+
+
+def _digits(error: float) -> int:
+    """Return the decimals that show two digits of an error, at least four."""
+    return max(4, 1 - math.floor(math.log10(error))) if error > 0 else 4

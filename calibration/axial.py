@@ -40,6 +40,9 @@ SIZES = (*range(2, 31, 2), *range(40, 121, 10), *range(140, 301, 20), 400)
 SMALLEST = 0.002
 """SH/L below this counts as this, as in GSAS-II."""
 
+SMALLEST_EXACT = 3e-5
+"""The same where axial divergence is exact: none, for area detectors, whose rings are read as rings."""
+
 COLUMNS = 6
 """Columns of a node: offset (deg), weight, then both differentiated by 2θ (per deg) and by SH/L."""
 

@@ -62,7 +62,8 @@ class Instrument(Calibration):
     X, Y, Z
         Lorentzian FWHM, centideg.
     SHL
-        Axial divergence (S + H)/L; below 0.002 it counts as 0.002, as in GSAS-II.
+        Axial divergence (S + H)/L; below 0.002 it counts as 0.002, as in GSAS-II, unless `axial` is "exact":
+        rings of an area detector have none, and 0.002 shifts them near the beam (by 0.8 mdeg at 1.4 deg).
     geometry
         ``"debye-scherrer"`` (transmission, area detectors) or ``"bragg-brentano"``.
     radius

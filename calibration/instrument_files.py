@@ -57,7 +57,7 @@ def write(path: str | os.PathLike[str], instrument: Instrument) -> None:
     order = ["wavelength", *(["wavelength2", "ratio"] if doublet else [])]
     order += ["zero", "polarization", *"UVWXYZ", "SHL", "azimuth"]
     lines = ["#GSAS-II instrument parameter file; do not add/delete items!", "Type:PXC", "Bank:1.0"]
-    lines += [f"{names[name]}:{getattr(instrument, name)!r}" for name in order]
+    lines += [f"{names[name]}:{float(getattr(instrument, name))!r}" for name in order]
     write_atomic(path, ("\n".join(lines) + "\n").encode())
 
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from calibration import axial as divergence
-from calibration.axial import COLUMNS, SMALLEST, fewer_nodes, nodes_exact, nodes_gsas2
+from calibration.axial import COLUMNS, SMALLEST, SMALLEST_EXACT, fewer_nodes, nodes_exact, nodes_gsas2
 from calibration.compiled import compiled
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -104,7 +104,7 @@ def accumulate(
         Of each reflection (m): 2θ in deg, Gaussian variance in centideg², Lorentzian FWHM in centideg, and
         integrated intensity in intensity times centideg.
     axial
-        SH/L; it counts as 0.002 where it is less, and has no derivative then.
+        SH/L; it counts as 0.002 where it is less, and has no derivative then. With exact rules it may be 0.
     rules
         How the axial divergence of each reflection (m) is integrated: what `calibration.axial.gsas2_rules`
         gave, or `EXACT` in all.
@@ -171,7 +171,8 @@ def _accumulate(
     rule_w: Floats,
 ) -> None:
     points, blocks, count = two_theta.size, weights.shape[0], slopes.shape[0]
-    shl = max(axial, SMALLEST)
+    smallest = SMALLEST_EXACT if rules.size > 0 and rules[0] == EXACT else SMALLEST
+    shl = max(axial, smallest)
     nodes = np.empty((int(sizes[-1]), COLUMNS))
     pair = np.empty((2, COLUMNS))
     # Of one reflection at its points: P and its derivatives by position, variance, gamma, SH/L.
@@ -204,7 +205,7 @@ def _accumulate(
             factors[v + 1, 0] = slopes[v, r, 3]
             for j in range(3):
                 factors[v + 1, j + 1] = area[r] * slopes[v, r, j]
-            factors[v + 1, 4] = area[r] * slopes[v, r, 4] if axial > SMALLEST else 0.0
+            factors[v + 1, 4] = area[r] * slopes[v, r, 4] if axial > smallest else 0.0
         first, last = -(-start // _BLOCK), min(stop // _BLOCK, blocks)
         if last <= first:
             first = last = second = third = 0
@@ -258,7 +259,8 @@ def _partition(
     nodes = np.empty((int(sizes[-1]), COLUMNS))
     pair = np.empty((2, COLUMNS))
     parts = np.empty((5, two_theta.size))
-    shl = max(axial, SMALLEST)
+    smallest = SMALLEST_EXACT if rules.size > 0 and rules[0] == EXACT else SMALLEST
+    shl = max(axial, smallest)
     for r in range(position.size):
         start, near, after, stop, few, many, _ = _layout(
             *(

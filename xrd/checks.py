@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import tempfile
+from pathlib import Path
 
 from beamline.doctor import Finding
+from beamline.errors import ConfigError, FitError
+from xrd import gsas2_installation as gsas2
 
 
 def pyfai() -> Finding:
@@ -23,7 +26,25 @@ def pyfai() -> Finding:
 
 
 def gsas() -> Finding:
-    """Look for GSAS-II, which only some refinements need."""
-    if find_spec("GSASII") is None and find_spec("GSASIIscriptable") is None:
+    """Look for GSAS-II, which only refinements with engine gsas2 need."""
+    try:
+        found = gsas2.find()
+    except ConfigError as error:
+        return Finding("GSAS-II", "broken", f"{error.subject} {error.problem}", error.remedy)
+    if found is None:
         return Finding("GSAS-II", "missing", "is not installed; our own refinements do without it")
-    return Finding("GSAS-II", "ok", "is importable")
+    return Finding("GSAS-II", "ok", f"is in {found.folder or found.python}")
+
+
+def gsas_runs() -> Finding:
+    """Start GSAS-II in its process, where its compiled parts have to be there."""
+    found = gsas()
+    installation = gsas2.find() if found.state == "ok" else None
+    if installation is None:
+        return found
+    with tempfile.TemporaryDirectory(prefix="redoxlight-gsas2-") as folder:
+        try:
+            number = gsas2.version(installation, Path(folder))
+        except FitError as error:
+            return Finding("GSAS-II", "broken", error.problem, error.remedy)
+    return Finding("GSAS-II", "ok", f"starts, version {number}")

@@ -61,7 +61,7 @@ def waterfall(ds: xr.Dataset) -> Figure:
         axes.set_ylim(lowest - 0.03 * (highest - lowest), None)
         if len(frames) == 1:
             axes.set_ylabel(f"{plotting.axis_label(series['intensity'], 'intensity')}, square-root scale")
-            _squared_ticks(axes)
+            squared_ticks(axes)
         else:
             axes.set_ylabel("√intensity (offset)")
             axes.set_yticks([])
@@ -92,7 +92,7 @@ def contour(ds: xr.Dataset) -> Figure:
     """
     series = _series(ds)
     intensity = series["intensity"]
-    rows, label = _rows(series)
+    at, label = rows(series)
     # Colours span what most bins hold: the strongest rings and the shadow of a beam stop lie beyond.
     low, high = map(float, np.nanpercentile(intensity, [2.0, 99.5]))
     high = max(high, low + 1e-12)
@@ -100,7 +100,7 @@ def contour(ds: xr.Dataset) -> Figure:
         figure, axes, side = _panels(series, 0.8 * plotting.ONE_COLUMN)
         mesh = axes.pcolormesh(
             edges_of(series["two_theta"].values),
-            edges_of(rows),
+            edges_of(at),
             np.ma.masked_invalid(intensity.values),
             cmap=plotting.colormap(),
             norm=PowerNorm(0.5, vmin=low, vmax=high),
@@ -112,7 +112,7 @@ def contour(ds: xr.Dataset) -> Figure:
         if label == "frame":
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         if side is not None:
-            _draw_channel(side, series, rows, None)
+            _draw_channel(side, series, at, None)
         bar = figure.colorbar(mesh, ax=side or axes, fraction=0.04, pad=0.02, aspect=30, extend="both")
         bar.set_label(plotting.axis_label(intensity, "intensity"))
         bar.ax.minorticks_off()
@@ -124,7 +124,7 @@ def contour(ds: xr.Dataset) -> Figure:
 
 def _panels(series: xr.Dataset, height: float) -> tuple[Figure, Axes, Axes | None]:
     """Return a figure with a panel for the patterns and, where they were joined to one, for a channel."""
-    if _channel(series) is None:
+    if channel(series) is None:
         figure, axes = plotting.new_figure(height=height)
         return figure, axes, None
     figure, (axes, side) = plotting.new_figure(
@@ -133,7 +133,7 @@ def _panels(series: xr.Dataset, height: float) -> tuple[Figure, Axes, Axes | Non
     return figure, axes, side
 
 
-def _channel(series: xr.Dataset) -> str | None:
+def channel(series: xr.Dataset) -> str | None:
     """Return the channel worth a panel, if any frame has a value of it."""
     joined = [name for name in ("voltage", "temperature") if name in series.coords]
     return next((name for name in joined if bool(np.isfinite(series[name]).any())), None)
@@ -143,7 +143,7 @@ def _draw_channel(
     axes: Axes, series: xr.Dataset, levels: np.ndarray[Any, Any], colors: list[Any] | None
 ) -> None:
     """Draw the channel of every frame at the height of the frame."""
-    name = _channel(series)
+    name = channel(series)
     if name is None:
         return
     array = series[name]
@@ -181,7 +181,7 @@ def _lit(series: xr.Dataset) -> tuple[float, float]:
     return float(two_theta.min()), float(two_theta.max())
 
 
-def _rows(series: xr.Dataset) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], str]:
+def rows(series: xr.Dataset) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], str]:
     """Return the position of every frame along the map, and what it is."""
     if "time" in series.coords and series["time"].dims == ("frame",):
         seconds = (series["time"].values - series["time"].values[0]) / np.timedelta64(1, "s")
@@ -221,7 +221,7 @@ def two_theta_axis(axes: Axes, series: xr.Dataset) -> None:
     top.set_xlabel("q (Å⁻¹)")
 
 
-def _squared_ticks(axes: Axes) -> None:
+def squared_ticks(axes: Axes) -> None:
     """Write the intensity itself beside an axis of its square root."""
     low, high = (max(limit, 0.0) for limit in axes.get_ylim())
     ticks = _root_ticks(low**2, high**2, first=0.0 if low == 0 else None)

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from calibration.axial import SMALLEST, gsas2_rules
+from calibration.axial import SMALLEST, SMALLEST_EXACT, gsas2_rules
 from calibration.instrument import SMALLEST_WIDTH
 from calibration.profiles import EXACT
 from xrd import corrections, texture
@@ -187,7 +187,8 @@ class PhaseForward:
         for name, slope in intensity.by_parameter.items():
             if name in slots:
                 slots[name][:, AREA] += slope
-        if "instrument/SHL" in slots and shared["instrument/SHL"] > SMALLEST:
+        smallest = SMALLEST_EXACT if self.instrument.axial == "exact" else SMALLEST
+        if "instrument/SHL" in slots and shared["instrument/SHL"] > smallest:
             slots["instrument/SHL"][:, AXIAL] = 1.0
         return Peaks(
             position,

@@ -11,6 +11,7 @@ from beamline.config import InputFile, MeasurementConfig, find_files
 from beamline.errors import CalibrationError, ConfigError, DataFileError
 from beamline.readers.registry import concatenate
 from beamline.recipe import Recipe, Step
+from xrd.refine_table import RefineTable, refine_step
 
 if TYPE_CHECKING:
     from calibration.geometry import Geometry
@@ -32,6 +33,13 @@ bins = 3000
 # monitor = "i0"                  # or "exposure": divides every frame
 # clip = 5.0                      # rejects spots and zingers beyond 5 standard deviations
 # group = 10                      # mean of every 10 frames
+
+# [xrd.sample.refine]             # Rietveld refinement of the series
+# phases = ["layered.cif"]
+# instrument = "11idc.instprm"    # .instprm, .prm, or a record of redoxlight calibrate instrument
+# limits = [1.2, 12.0]            # deg
+# background = 6                  # Chebyshev terms
+# free = ["zero"]                 # beside cell, scale, size and strain of each phase
 """
 
 
@@ -80,6 +88,7 @@ class XrdMeasurement(MeasurementConfig):
     saturation: float | None = Field(
         default=None, gt=0, description="Signal from which on a pixel is not used."
     )
+    refine: RefineTable | None = Field(default=None, description="Rietveld refinement of the series.")
 
     read_noise: float | None = Field(
         default=None, gt=0, description="Standard deviation of a pixel without light in one exposure."
@@ -137,7 +146,7 @@ class XrdMeasurement(MeasurementConfig):
             geometry = load(self.geometry, self.orientation, self.pixel_size)
         except CalibrationError as error:
             raise ConfigError(f"geometry: {error.subject}", error.problem, error.remedy) from error
-        others = {"geometry", "orientation", "pixel_size", "polarization", "group"}
+        others = {"geometry", "orientation", "pixel_size", "polarization", "group", "refine"}
         own = set(XrdMeasurement.model_fields) - set(MeasurementConfig.model_fields) - others
         return {
             "geometry": geometry,
@@ -147,13 +156,13 @@ class XrdMeasurement(MeasurementConfig):
 
 
 def recipe(name: str, measurement: XrdMeasurement, folder: Path) -> Recipe:
-    """Return the recipe of a measurement: read each file, integrate it, put the patterns together.
+    """Return the recipe of a measurement: read and integrate each file, put them together, refine them.
 
     Raises
     ------
     ConfigError
-        `files` matches nothing, the geometry or the mask is not what the table takes it for, or the detector
-        sees nothing in the range.
+        `files` matches nothing, the geometry or the mask is not what the table takes it for, the detector
+        sees nothing in the range, or the refinement names what does not exist.
     """
     from xrd.groups import group
     from xrd.integration import integrate
@@ -171,13 +180,18 @@ def recipe(name: str, measurement: XrdMeasurement, folder: Path) -> Recipe:
         )
     if measurement.mask is not None:
         _check_mask(measurement.mask, geometry)
+    then = []
+    if measurement.group is not None:
+        then.append(Step(group, {"size": measurement.group}))
+    if measurement.refine is not None:
+        then.append(refine_step(measurement.refine, geometry.wavelength))
     return Recipe(
         name=name,
         files=tuple(find_files(measurement.files, folder)),
         read={"kind": "images"},
         each=(Step(integrate, parameters),),
         gather=concatenate,
-        then=() if measurement.group is None else (Step(group, {"size": measurement.group}),),
+        then=tuple(then),
     )
 
 

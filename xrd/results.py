@@ -55,8 +55,9 @@ def series(patterns: xr.Dataset, observations: Observations, model: Model, fits:
     (frame, variable)                           estimate: every free parameter
     (frame, variable, variable_)                covariance, scaled by GOF² as the errors are
     (frame, parameter)                          setting: every parameter, held and tied ones too
-    (frame, two_theta)                          calculated, baseline (the background curve): NaN
-                                                outside the fit; with ``curves``
+    (frame, two_theta)                          intensity with its errors, as observed; calculated and
+                                                baseline (the background curve), NaN outside the fit;
+                                                with ``curves``
     (frame, reflection)                         tick, with coordinates label, reflection_phase, h, k,
                                                 l: 2θ of the reflections; with ``curves``
     ==========================================  ===================================================
@@ -243,6 +244,9 @@ def _add_curves(
     units = patterns["intensity"].attrs.get("units", "")
     ds.coords["two_theta"] = ("two_theta", observations.two_theta, {"units": "deg", "long_name": "2θ"})
     curves = {"calculated": "calculated intensity", "baseline": "background under the reflections"}
+    observed = {"units": units, "long_name": "observed intensity"}
+    ds["intensity"] = (("frame", "two_theta"), observations.intensity, observed)
+    ds["intensity_errors"] = (("frame", "two_theta"), observations.errors, {"units": units})
     for name, label in curves.items():
         stack = np.array([getattr(fit, name) for fit in fits])
         ds[name] = (("frame", "two_theta"), stack, {"units": units, "long_name": label})
@@ -284,3 +288,20 @@ def _with_frames(ds: xr.Dataset, patterns: xr.Dataset) -> xr.Dataset:
     ds.attrs = {key: patterns.attrs[key] for key in inherited if key in patterns.attrs}
     ds.attrs["phases"] = json.dumps([str(name) for name in ds["phase"].values])
     return ds
+
+
+def refined_cell(ds: xr.Dataset) -> list[str]:
+    """Return the cell parameters of a series that were refined, those that equal another only once.
+
+    Parameters
+    ----------
+    ds
+        Dataset of kind ``xrd.series``, or one phase of it.
+    """
+    names: list[str] = []
+    for name in CELL:
+        if f"{name}_errors" not in ds or not np.isfinite(ds[f"{name}_errors"]).any():
+            continue
+        if not any(np.array_equal(ds[name], ds[other], equal_nan=True) for other in names):
+            names.append(name)
+    return names

@@ -136,7 +136,7 @@ def test_check_names_what_is_wrong_with_the_geometry(folder: Path) -> None:
 
 def test_the_template_is_a_table_of_this_kind(tmp_path: Path) -> None:
     (tmp_path / "geometry.poni").touch()
-    for name in ("mask.mask", "dark.tif", "flat.tif"):
+    for name in ("mask.mask", "dark.tif", "flat.tif", "layered.cif", "11idc.instprm"):
         (tmp_path / name).touch()
     for text in (TEMPLATE, TEMPLATE.replace("\n# ", "\n")):
         table = tomllib.loads(text)["xrd"]["sample"]
