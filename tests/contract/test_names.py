@@ -25,6 +25,8 @@ SIGNALS = {
     "rixs.spectra": "intensity",
     "rixs.map": "intensity",
     "rixs.cut": "intensity",
+    "rixs.feature": "area",
+    "rixs.comparison": "area",
     "xrd.patterns": "intensity",
     "xrd.peaks": "position",
     "xrd.series": "a",
