@@ -32,6 +32,9 @@ class Technique:
         ``"module:TEXT"``: the commented table `redoxlight init` writes.
     figures
         Kind of result to ``"module:function"``: ``(dataset) -> matplotlib Figure``.
+    gallery
+        ``"module:function"``: ``(Datasets of one result by their place) -> figures by name``; figures that
+        show several Datasets together ("pristine" beside "charged"). "" where there is none.
     commands
         Command to ``"module:function"``, a function typer can turn into a command. What it returns (a path,
         a mapping of plain values, None) is what `--json` prints.
@@ -52,6 +55,7 @@ class Technique:
     recipe: str
     template: str
     figures: Mapping[str, str] = field(default_factory=dict)
+    gallery: str = ""
     commands: Mapping[str, str] = field(default_factory=dict)
     demo: str = ""
     checks: Mapping[str, str] = field(default_factory=dict)

@@ -171,7 +171,7 @@ class Estimate:
     weights
         Its derivative by the intensity of the region.
     background
-        The model's spectrum of the window.
+        The model's spectrum of the window; NaN where it says nothing.
     references
         Its derivative by the window spectra of the reference maps, one after the other.
     """
@@ -195,6 +195,7 @@ def local(region: Region, references: Sequence[Region] = ()) -> Estimate:
     background = basis @ (pseudo @ region.cut)
     functional = region.bins - (region.bins @ basis) @ pseudo
     area = float(functional @ region.cut)
+    background[(e < BESIDE[0]) | (e > BESIDE[1])] = np.nan
     return Estimate(area, np.outer(region.rows, functional), background, np.zeros(0))
 
 
@@ -256,6 +257,7 @@ def reference(region: Region, references: Sequence[Region]) -> Estimate:
     of_bands = _derivatives(lambda q: bands(source, q), q, steps)
     to_references = _projected(to_bands, of_bands, np.full(source.size, True), noise)
     area = float(region.bins @ (region.cut - background))
+    background[(e < FLANK[0]) | (e > FLANK[1])] = np.nan
     return Estimate(area, np.outer(region.rows, functional), background, to_references)
 
 

@@ -138,9 +138,9 @@ def oxidised_oxygen(
 
     references = [] if reference is None else [reference] if isinstance(reference, xr.Dataset) else reference
     areas, region, backgrounds = _above_bands(rmap, references, window, emission, models)
-    units = f"{rmap['intensity'].attrs['units']}*eV*eV"
-    result = _dataset(areas, _reduced(units))
-    spectrum = {"units": f"{rmap['intensity'].attrs['units']}*eV"}
+    of_window = _reduced(f"{rmap['intensity'].attrs['units']}*eV")
+    result = _dataset(areas, f"{of_window}*eV")
+    spectrum = {"units": of_window}
     return result.assign(
         intensity=("emission_energy", region.cut, spectrum),
         intensity_errors=("emission_energy", np.sqrt(region.variance)),
@@ -181,7 +181,7 @@ def low_loss(rmap: xr.Dataset, window: tuple[float, float] = WINDOW) -> xr.Datas
         The map has no errors, or no elastic line.
     """
     areas, cut, fits = _beside_elastic(rmap, window)
-    result = _dataset(areas, _reduced(f"{cut['intensity'].attrs['units']}*eV"))
+    result = _dataset(areas, f"{cut['intensity'].attrs['units']}*eV")
     fit = fits[0]
     spectrum = {"units": cut["intensity"].attrs["units"]}
     label = {"units": "eV", "long_name": "spacing of the progression"}

@@ -121,9 +121,9 @@ def loss_window(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
         if "intensity_errors" in rmap:
             share = rmap["intensity_errors"].values[i] ** 2 * width
             variance += weights[i] ** 2 * (overlap @ share) / step**2
-    units = str(rmap["intensity"].attrs["units"])
+    units = f"{rmap['intensity'].attrs['units']}*eV".replace("/eV*eV", "")
     cut = xr.Dataset(
-        {"intensity": ("energy_loss", total, {"units": f"{units}*eV"})},
+        {"intensity": ("energy_loss", total, {"units": units})},
         coords={"energy_loss": (borders[1:] + borders[:-1]) / 2},
         attrs={
             **{key: value for key, value in rmap.attrs.items() if key not in ("kind", "history")},
