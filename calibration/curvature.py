@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import fft
 
 from beamline.errors import CalibrationError
 from calibration.gain import PHOTON, Gain
@@ -32,10 +33,19 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Indices = np.ndarray[Any, np.dtype[np.intp]]
 Complex = np.ndarray[Any, np.dtype[np.complex128]]
+
+ORDER, STRIPS, MAX_SHIFT = 2, 16, 10.0
 
 LINE, BROAD = 1.5, 12.0
 """Standard deviations (px) of the band-pass: of a line, and of what is too broad to be one."""
+
+SMOOTHING = (1.0, 2.0, 4.0, 10.0)
+"""Standard deviations (px) with which templates may be smoothed."""
+
+FEW = 2.0
+"""Photons under the smoothing below which the slope of a template says little."""
 
 SIGNIFICANT = 5.0
 """A strip counts when its correlation exceeds its own noise so many times."""
@@ -85,7 +95,7 @@ class Curvature(Calibration):
 
 
 def calibrate(
-    images: xr.Dataset, gain: Gain, order: int = 2, strips: int = 16, max_shift: float = 10.0
+    images: xr.Dataset, gain: Gain, order: int = ORDER, strips: int = STRIPS, max_shift: float = MAX_SHIFT
 ) -> Curvature:
     """Measure the curvature from the images of a scan.
 
@@ -107,19 +117,51 @@ def calibrate(
     CalibrationError
         Too few strips have sharp lines, or what correlates is a fixed pattern of the detector.
     """
-    counts = images["counts"].values
-    signal = counts.astype(np.float32) - np.float32(gain.offset)
-    signal[signal <= PHOTON * gain.gain] = 0
-    if "counts_mask" in images:
-        signal[images["counts_mask"].values != 0] = 0
-    rows = signal.shape[1]
-    strips = min(strips, rows // 2)
+    rows = images.sizes["y"]
+    strip = strip_of_rows(rows, strips)
+    profiles = []
+    for i in range(images.sizes["frame"]):
+        signal = images["counts"][i].values.astype(np.float32) - np.float32(gain.offset)
+        signal[signal <= PHOTON * gain.gain] = 0
+        if "counts_mask" in images:
+            signal[images["counts_mask"][i].values != 0] = 0
+        borders = np.flatnonzero(np.diff(strip, prepend=-1))
+        profiles.append(np.add.reduceat(signal, borders, axis=0, dtype=float))
+    return from_profiles(np.array(profiles), strip, gain, order, max_shift)
+
+
+def strip_of_rows(rows: int, strips: int = STRIPS) -> Indices:
+    """Return the strip every row belongs to."""
+    strips = max(min(strips, rows // 2), 1)
+    borders = np.linspace(0, rows, strips + 1).round().astype(int)
+    return np.asarray(np.repeat(np.arange(strips), np.diff(borders)))
+
+
+def from_profiles(
+    profiles: Array, strip: Indices, gain: Gain, order: int = ORDER, max_shift: float = MAX_SHIFT
+) -> Curvature:
+    """Measure the curvature from the charge of photons in strips of rows.
+
+    Parameters
+    ----------
+    profiles
+        Charge (frame, strip, x) in ADU.
+    strip
+        Strip of every row (`strip_of_rows`).
+    gain, order, max_shift
+        As in `calibrate`.
+
+    Raises
+    ------
+    CalibrationError
+        As `calibrate` does.
+    """
+    rows, strips = strip.size, profiles.shape[1]
     if strips < order + 3:
         raise CalibrationError(
             "images", f"have {rows} rows, too few for a curvature", "use Curvature.straight"
         )
-    borders = np.linspace(0, rows, strips + 1).round().astype(int)
-    profiles = np.add.reduceat(signal, borders[:-1], axis=1, dtype=float)  # (frame, strip, x)
+    borders = np.append(np.flatnonzero(np.diff(strip, prepend=-1)), rows)
     design = np.array(
         [
             _powers(rows, np.arange(a, b, dtype=float), order).mean(axis=0)
@@ -129,8 +171,13 @@ def calibrate(
     _refuse_fixed_pattern(profiles, gain)
 
     coefficients: Array = np.zeros(order)
-    for _ in range(4):
-        residual, errors = _strip_shifts(profiles, design @ coefficients, gain, max_shift)
+    width: float | None = None
+    for _ in range(3):
+        known = design @ coefficients
+        if not coefficients.any():
+            residual, errors = _strip_shifts(profiles, known, gain, max_shift)
+        else:
+            residual, errors, width = _refined_shifts(profiles, known, gain, max_shift, width)
         good = np.isfinite(errors)
         if good.sum() < max(order + 3, strips // 2):
             raise CalibrationError(
@@ -169,17 +216,17 @@ def _powers(rows: int, row: Array, order: int) -> Array:
 
 def _strip_shifts(profiles: Array, known: Array, gain: Gain, max_shift: float) -> tuple[Array, Array]:
     """Return what is left of each strip's shift without `known`, and its error (NaN: no signal)."""
-    size = 2 * profiles.shape[2]
+    size = _length(profiles, max_shift)
     k = np.fft.rfftfreq(size)
     bandpass = np.exp(-0.5 * (2 * np.pi * k * LINE) ** 2) - np.exp(-0.5 * (2 * np.pi * k * BROAD) ** 2)
-    moved = np.fft.rfft(profiles, size, axis=2) * np.exp(2j * np.pi * k * known[:, None])
+    moved = fft.rfft(profiles, size, axis=2) * np.exp(2j * np.pi * k * known[:, None])
     others = _others(moved)
     cross = (np.conj(moved) * others).sum(axis=0) * bandpass  # (strip, k)
     noise = _correlation_noise(moved, others, bandpass, profiles, gain, size)
     slope_noise = _correlation_noise(moved, others, bandpass * 2j * np.pi * k, profiles, gain, size)
 
     lags = np.arange(-int(max_shift), int(max_shift) + 1)
-    table = np.fft.irfft(cross, size, axis=1)[:, lags]
+    table = fft.irfft(cross, size, axis=1)[:, lags]
     lag = lags[np.argmax(table, axis=1)].astype(float)
     wave = 2j * np.pi * k
     weight = np.full(k.size, 2.0)
@@ -196,6 +243,45 @@ def _strip_shifts(profiles: Array, known: Array, gain: Gain, max_shift: float) -
     return -lag, errors
 
 
+def _refined_shifts(
+    profiles: Array, known: Array, gain: Gain, max_shift: float, width: float | None
+) -> tuple[Array, Array, float]:
+    """Return the same as `_strip_shifts` at the photons' own limit, and the smoothing (px) this took.
+
+    With the level λ(x) of a line, Σ p λ'/λ moves with the shift more steeply against its noise than any other
+    sum does (the score of Poisson counts). The template is smoothed by `width`, or by that of `SMOOTHING`
+    which leaves the smallest errors.
+    """
+    size = _length(profiles, max_shift)
+    columns = profiles.shape[2]
+    wave = (2j * np.pi * np.fft.rfftfreq(size)).astype(np.complex64)
+    phase = np.exp(wave * known[:, None].astype(np.float32))
+    moved = fft.rfft(profiles.astype(np.float32), size, axis=2) * phase
+    strips = fft.irfft(moved, size, axis=2)[..., :columns]
+    found = []
+    for sigma in SMOOTHING if width is None else (width,):
+        smooth = moved * np.exp(0.5 * (sigma * wave) ** 2)
+        level = np.maximum(_others(fft.irfft(smooth, size, axis=2)[..., :columns]), 0)
+        # A few photons under the smoothing are needed before a slope means anything.
+        level += np.float32(FEW * gain.gain / (2 * np.sqrt(np.pi) * sigma))
+        score = _others(fft.irfft(smooth * wave, size, axis=2)[..., :columns]) / level
+        information = -np.einsum("fsx,fsx->s", strips, np.gradient(score, axis=2), dtype=float)
+        scale = np.where(information > 0, information, np.nan)
+        shift = -np.einsum("fsx,fsx->s", strips, score, dtype=float) / scale
+        noise = gain.gain * np.einsum("fsx,fsx,fsx->s", strips, score, score, dtype=float)
+        errors = np.sqrt(np.maximum(noise, 0)) / scale
+        found.append((float(np.nansum(errors**-2.0)), shift, errors, sigma))
+    _, shift, errors, sigma = max(found, key=lambda each: each[0])
+    return shift, errors, sigma
+
+
+def _length(profiles: Array, max_shift: float) -> int:
+    """Return a length of transforms that lets nothing wrap around onto a line."""
+    from scipy.fft import next_fast_len
+
+    return int(next_fast_len(profiles.shape[2] + int(2 * max_shift + 4 * max(BROAD, *SMOOTHING)), real=True))
+
+
 def _others(transforms: Complex) -> Complex:
     """Return, for every strip, the sum of the strips that are neither it nor beside it."""
     total = transforms.sum(axis=1, keepdims=True)
@@ -210,8 +296,8 @@ def _correlation_noise(
 ) -> Array:
     """Return the standard deviation of a strip's filtered correlation, from the photons in both factors."""
     columns = profiles.shape[2]
-    reference = np.fft.irfft(others * filtered, size, axis=2)[..., :columns]
-    strip = np.fft.irfft(moved * np.conj(filtered), size, axis=2)[..., :columns]
+    reference = fft.irfft(others * filtered, size, axis=2)[..., :columns]
+    strip = fft.irfft(moved * np.conj(filtered), size, axis=2)[..., :columns]
     others_charge = _others(profiles.astype(complex)).real
     variance = gain.gain * (reference**2 * profiles + strip**2 * others_charge).sum(axis=(0, 2))
     return np.asarray(np.sqrt(variance))
@@ -219,12 +305,12 @@ def _correlation_noise(
 
 def _refuse_fixed_pattern(profiles: Array, gain: Gain) -> None:
     """Refuse correlations with a spike at zero lag that is narrower than a line can be."""
-    size = 2 * profiles.shape[2]
+    size = _length(profiles, MAX_SHIFT)
     k = np.fft.rfftfreq(size)
     highpass = 1 - np.exp(-0.5 * (2 * np.pi * k * BROAD) ** 2)
-    moved = np.fft.rfft(profiles, size, axis=2)
+    moved = fft.rfft(profiles, size, axis=2)
     others = _others(moved)
-    correlation = np.fft.irfft((np.conj(moved) * others).sum(axis=(0, 1)) * highpass, size)
+    correlation = fft.irfft((np.conj(moved) * others).sum(axis=(0, 1)) * highpass, size)
     beside = correlation[[1, -1]].sum(), correlation[[2, -2]].sum()
     expected = (4 * beside[0] - beside[1]) / 6  # even polynomial through lags ±1 and ±2
     excess = correlation[0] - expected

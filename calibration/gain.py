@@ -22,9 +22,14 @@ from calibration.records import Calibration
 if TYPE_CHECKING:
     import xarray as xr
 
+    from calibration.dark import Dark
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 ENOUGH_EVENTS = 50
+
+PIXELS = 1 << 23
+"""So many pixels of a scan, in frames evenly spread over it, are looked at; a quarter for the noise."""
 
 PHOTON = 0.35
 """A pixel with more than this part of a photon's charge was hit by one."""
@@ -62,28 +67,36 @@ class Gain(Calibration):
             )
 
 
-def calibrate(images: xr.Dataset) -> Gain:
+def calibrate(images: xr.Dataset, dark: Dark | None = None) -> Gain:
     """Measure the gain, the read noise and the offset.
 
     Parameters
     ----------
     images
-        Kind ``images``: counts in ADU, background subtracted.
+        Kind ``images``: counts in ADU, background subtracted, or with
+    dark
+        what is subtracted from them.
 
     Raises
     ------
     CalibrationError
         There are too few isolated photons.
     """
-    counts = images["counts"].values.astype(np.float32)
-    counts = counts.reshape(-1, *counts.shape[-2:])
-    offset, read_noise = _dark(counts)
-    signal = counts - np.float32(offset)
+    counts = images["counts"]
+    if counts.ndim == 2:
+        counts = counts.expand_dims("frame")
+    size = counts[0].size
+    frames = spread(counts.sizes["frame"], max(PIXELS // size, 1))
+    signal = np.stack([counts[i].values.astype(np.float32) for i in frames])
+    if dark is not None:
+        signal -= np.array(dark.columns, np.float32)
+    offset, read_noise = _dark(signal[spread(len(frames), max(PIXELS // 4 // size, 1))])
+    signal -= np.float32(offset)
     gate = NOISE_LIMIT * read_noise
     # The first time, warm pixels may outnumber photons, and the square of the charge tells them apart. The
     # second time they are below the gate, and double hits are what must not be taken for one photon.
     for power in (2, 1):
-        events = _isolated(signal, max(gate, 1.0))
+        events = photon_footprints(signal, max(gate, 1.0)).sum(axis=1)
         if events.size < ENOUGH_EVENTS:
             raise CalibrationError(
                 "images",
@@ -95,28 +108,23 @@ def calibrate(images: xr.Dataset) -> Gain:
     return Gain(gain, read_noise, offset, error, int(events.size))
 
 
-def near_photons(signal: np.ndarray[Any, Any], gain: Gain) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return the pixels (frame, y, x) that have, or touch one that has, the charge of a photon.
+def spread(frames: int, most: int) -> list[int]:
+    """Return at most so many indices of frames, evenly spread."""
+    return sorted({int(i) for i in np.linspace(0, frames - 1, min(frames, most)).round()})
 
-    `signal` has the offset subtracted. What is left out holds noise only: the sum over these pixels is the
-    photons' charge without the pedestal of all the others.
+
+def photon_footprints(signal: np.ndarray[Any, np.dtype[np.float32]], gate: float) -> Array:
+    """Return the 3 × 3 pixels (event, 9) of events with no other pixel above `gate` in the 5 × 5 around them.
+
+    `signal` is (frame, y, x).
     """
-    from scipy.ndimage import maximum_filter
+    from calibration.event_kernels import isolated_events
 
-    hit = signal > PHOTON * gain.gain
-    return np.asarray(maximum_filter(hit, (0, 3, 3)))
-
-
-def _isolated(signal: np.ndarray[Any, np.dtype[np.float32]], gate: float) -> Array:
-    """Return the charges (3 × 3 sums) of events with no other pixel above `gate` in the 5 × 5 around them."""
-    from scipy.ndimage import maximum_filter, uniform_filter
-
-    hit = signal > gate
-    hits = hit.astype(np.float32)
-    around = 25 * uniform_filter(hits, (0, 5, 5)) - 9 * uniform_filter(hits, (0, 3, 3))
-    isolated = hit & (signal == maximum_filter(signal, (0, 3, 3))) & (around < 0.5)
-    isolated[:, :2] = isolated[:, -2:] = isolated[:, :, :2] = isolated[:, :, -2:] = False
-    return np.asarray((9 * uniform_filter(signal, (0, 3, 3)))[isolated], dtype=float)
+    events = []
+    for frame in signal:
+        y, x = np.nonzero(frame > gate)
+        events.append(isolated_events(frame, y, x, gate))
+    return np.asarray(np.concatenate(events))
 
 
 def _dark(counts: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[float, float]:

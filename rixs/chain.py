@@ -5,20 +5,28 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from beamline import model, provenance
 from beamline.errors import CalibrationError, SchemaError
+from calibration import clip as clip_model
+from calibration import curvature as bent_lines
 from calibration import emission as emission_axis
 from calibration import gain as detector_gain
-from calibration.curvature import Curvature
-from calibration.curvature import calibrate as measure_curvature
+from calibration.gain import PHOTON
+from rixs.background import subtract_background
+from rixs.frames import signals
 from rixs.mapping import make_map
 from rixs.normalization import normalize
-from rixs.spikes import mask_spikes
-from rixs.straightening import straighten
+from rixs.spikes import find_spikes, saturation_levels
+from rixs.straightening import extract
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from calibration.clip import Clip
+    from calibration.curvature import Curvature
+    from calibration.dark import Dark
     from calibration.emission import EmissionAxis
     from calibration.excitation import Shift
     from calibration.gain import Gain
@@ -31,14 +39,20 @@ def reduce(
     excitation: Shift | None = None,
     curvature: Curvature | None = None,
     gain: Gain | None = None,
+    dark: Dark | None = None,
+    clip: Clip | None = None,
 ) -> xr.Dataset:
-    """Make a map of a scan: spikes, curvature, straightened spectra, I0, energy axes.
+    """Make a map of a scan: spikes, curvature, straightened spectra, background, I0, energy axes.
+
+    The images are gone through frame by frame, so that a scan opened lazily is never in memory as a whole. A
+    scan that is still running gives the map of the points so far; with calibrations given, points stay what
+    they are when others come.
 
     Parameters
     ----------
     scan
-        Kind ``images`` with excitation_energy and i0 of every frame, or ``rixs.spectra`` of a scan that was
-        saved without images.
+        Kind ``images`` with excitation_energy and i0 of every frame, or ``rixs.spectra`` of `rixs.extract` or
+        of a scan that was saved without images.
     emission
         Emission axis; from the scan's own elastic lines where not given.
     excitation
@@ -47,6 +61,10 @@ def reduce(
         Curvature of the lines; from the scan's own images where not given.
     gain
         Gain of the detector; from the scan's own images where not given.
+    dark
+        What the images hold without light, where it has not been subtracted.
+    clip
+        What clipping at zero added; from the scan's own images where not given.
 
     Returns
     -------
@@ -63,39 +81,72 @@ def reduce(
     """
     kind = model.kind_of(scan)
     if kind == "images":
-        _check_images(scan)
-        gain = gain or detector_gain.calibrate(scan)
-        masked = mask_spikes(scan, gain)
-        curvature = curvature or measure_curvature(masked, gain)
-        spectra = straighten(masked, curvature, gain)
+        _check_images(scan, dark)
+        gain = gain or detector_gain.calibrate(scan, dark)
+        curvature = curvature or measure_curvature(scan, gain, dark)
+        if clip is None and "clipped" in scan.attrs:
+            clip = _modelled(scan, gain)
+        spectra = extract(scan, curvature, gain, dark)
     elif kind == "rixs.spectra":
         spectra = _with_errors(scan, gain)
     else:
         raise SchemaError("scan", f"is of kind {kind}", "give images or rixs.spectra")
+    if "empty_level" in spectra:
+        spectra = subtract_background(spectra, clip)
     normalized = normalize(spectra)
     emission = emission or emission_axis.calibrate(normalized, excitation)
     rmap = make_map(normalized, emission, excitation)
-    used = {"emission": emission, "excitation": excitation, "curvature": curvature, "gain": gain}
+    used = {
+        "emission": emission, "excitation": excitation, "curvature": curvature, "gain": gain, "dark": dark,
+        "clip": clip,
+    }  # fmt: skip
     records = {name: provenance.plain(record) for name, record in used.items() if record is not None}
     rmap.attrs["calibrations"] = json.dumps(records)
     return rmap
 
 
-def _check_images(scan: xr.Dataset) -> None:
+def measure_curvature(images: xr.Dataset, gain: Gain, dark: Dark | None = None) -> Curvature:
+    """Measure the curvature from the images of a scan, frame by frame, without their spikes.
+
+    Raises
+    ------
+    CalibrationError
+        As `calibration.curvature.calibrate` does.
+    """
+    from rixs.frame_kernels import photon_profiles
+
+    strip = bent_lines.strip_of_rows(images.sizes["y"])
+    gate = gain.offset + PHOTON * gain.gain
+    profiles = np.zeros((images.sizes["frame"], int(strip[-1]) + 1, images.sizes["x"]))
+    levels = saturation_levels(images)
+    for profile, signal, level in zip(profiles, signals(images, dark), levels, strict=True):
+        photon_profiles(signal, find_spikes(signal, gain, level).mask, gate, strip, profile)
+    return bent_lines.from_profiles(profiles, strip, gain)
+
+
+def _modelled(scan: xr.Dataset, gain: Gain) -> Clip | None:
+    """Return the model of the clip, or None where there is none: `subtract_background` says so."""
+    try:
+        return clip_model.calibrate(scan, gain)
+    except CalibrationError:
+        return None
+
+
+def _check_images(scan: xr.Dataset, dark: Dark | None) -> None:
     if scan["counts"].dims != ("frame", "y", "x") or "excitation_energy" not in scan.coords:
         raise SchemaError("scan", "is not a series of images with their excitation energies")
-    if scan.attrs.get("background") != "subtracted":
+    if dark is None and scan.attrs.get("background") != "subtracted":
         raise SchemaError(
             "scan",
             "does not say that its background is subtracted",
-            'subtract dark frames and set attrs["background"] = "subtracted"',
+            'give dark=, or subtract it and set attrs["background"] = "subtracted"',
         )
+    if dark is not None and scan.attrs.get("background") == "subtracted":
+        raise SchemaError("scan", "has its background subtracted already", "leave dark= out")
 
 
 def _with_errors(spectra: xr.Dataset, gain: Gain | None) -> xr.Dataset:
     """Return sums that were saved without images with the counting errors they have at this gain."""
-    import numpy as np
-
     if "intensity_errors" in spectra:
         return spectra
     if gain is None:

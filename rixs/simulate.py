@@ -1,16 +1,11 @@
-"""A small simulator of O K-edge mRIXS with known truth.
+"""A small simulator of O K-edge mRIXS with known truth: scans, darks, references, and the files of ALS 8.0.1.
 
-What it draws is plausible, not physics: an elastic line, the broad band of oxygen hybridised with the metal,
-and the sharp feature of oxidised lattice oxygen (531.0 eV excitation, 523.7 eV emission) with its low-loss
-partner at the elastic line. What it does to them is what a spectrograph does: photons arrive as Poisson
-events, lines bend over the slit, charge leaks into the next pixel, the detector adds read noise and cosmic
-rays, the flux drifts, and the monochromator is off by a constant.
+What samples emit is in `rixs.simulated_samples`, what the instrument does to it in
+`rixs.simulated_spectrograph`. Here the flux drifts, the monochromator and the spectrograph drift, and the
+points of a scan come in any order: up and down, or with a reference repeated.
 
-The emission axis is linear in wavelength, as a grating of fixed geometry images it.
-
-`write_scans` writes the scans of samples in several states as ALS 8.0.1 does, with the truth beside; how
-strong the feature is in which state is chosen (`STATES`), not measured. docs/theory/simulation.md has the
-numbers.
+`write_scans` writes the scans of samples in several states as ALS 8.0.1 does, with the truth beside;
+docs/theory/simulation.md has the numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,116 +21,27 @@ import numpy as np
 from beamline import model
 from beamline.atomic import write_atomic
 from rixs import irixs_files
+from rixs.simulated_samples import FEATURE as FEATURE
+from rixs.simulated_samples import STATES as STATES
+from rixs.simulated_samples import WINDOW as WINDOW
+from rixs.simulated_samples import expected_photons as expected_photons
+from rixs.simulated_samples import spectrum as spectrum
+from rixs.simulated_samples import tio2_absorption
+from rixs.simulated_spectrograph import ALS_801 as ALS_801
+from rixs.simulated_spectrograph import FINE as FINE
+from rixs.simulated_spectrograph import GAIN as GAIN
+from rixs.simulated_spectrograph import Spectrograph as Spectrograph
+from rixs.simulated_spectrograph import detect, digitise
 
 if TYPE_CHECKING:
     import xarray as xr
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-GAIN = 118.0
-"""ADU per photon at 525 eV: the 175 ADU seen at 780 eV, scaled with the photon energy."""
-
-FWHM = 2 * np.sqrt(2 * np.log(2))
-
-
-@dataclass(frozen=True)
-class Spectrograph:
-    """What stands between the sample and the numbers.
-
-    Attributes
-    ----------
-    rows, columns
-        Pixels along the slit and along the dispersion.
-    center_energy, dispersion
-        Energy (eV) of the central column, and eV per pixel there.
-    tilt, bow
-        Shift of a line (px) at the end of the slit: linear and quadratic part, zero at the centre.
-    resolution
-        Full width at half maximum of a sharp line, eV.
-    gain, read_noise
-        ADU per photon; standard deviation of a pixel without photons, ADU.
-    sharing
-        Fraction of a photon's charge that goes to each neighbour along the dispersion.
-    cosmics
-        Mean number of cosmic rays per frame.
-    clipped
-        Set negative pixels to zero, as the files of ALS 8.0.1 have it.
-    column_pattern
-        Standard deviation of an offset every column has in all frames, ADU.
-    """
-
-    rows: int = 64
-    columns: int = 192
-    center_energy: float = 526.0
-    dispersion: float = 0.125
-    tilt: float = 0.3
-    bow: float = -0.25
-    resolution: float = 0.25
-    gain: float = GAIN
-    read_noise: float = 4.0
-    sharing: float = 0.1
-    cosmics: float = 3.0
-    clipped: bool = False
-    column_pattern: float = 0.0
-
-    def energy(self, pixel: Array) -> Array:
-        """Return the energy (eV) at a pixel coordinate, linear in wavelength."""
-        offset = pixel - (self.columns - 1) / 2
-        return np.asarray(self.center_energy / (1 - offset * self.dispersion / self.center_energy))
-
-    def shift(self) -> Array:
-        """Return the shift of a line in each row, px."""
-        u = np.linspace(-1, 1, self.rows)
-        return np.asarray(self.tilt * u + self.bow * u**2)
-
-
-ALS_801 = Spectrograph(
-    columns=2048, center_energy=580.4, dispersion=0.1529, clipped=True, column_pattern=0.3, cosmics=3.0
-)
-"""iRIXS as its files of 2024 show it: 457 to 795 eV on 2048 columns, 0.125 eV per pixel at the O K edge."""
-
-STATES = {"pristine": 0.0, "charged": 1.0, "discharged": 0.05, "cycle50": 0.6, "cycle100": 1.3}
-"""Strength of the oxidised-oxygen feature in each state."""
-
-WINDOW = (530.6, 531.8)
-"""Excitation energies (eV) that are integrated to see the feature."""
-
-FEATURE = (522.9, 524.5)
-"""Emission energies (eV) of the feature in the window."""
-
 
 def excitation_energies(start: float = 527.0, stop: float = 533.0, step: float = 0.4) -> Array:
     """Return the energies (eV) of a scan from `start` to `stop`."""
     return np.linspace(start, stop, round((stop - start) / step) + 1)
-
-
-def tio2_spectrum(excitation: float, edges: Array, resolution: float) -> Array:
-    """Return the same of TiO2: an elastic line, and a band as strong as it absorbs."""
-    from scipy.special import ndtr
-
-    def line(center: float, width: float) -> Array:
-        return np.diff(ndtr((edges - center) / (np.hypot(width, resolution) / FWHM)))
-
-    absorbed = float(_tio2_absorption(np.array([excitation]))[0])
-    return np.asarray(30.0 * line(excitation, 0.0) + 60.0 * absorbed * line(526.2, 2.6))
-
-
-def spectrum(excitation: float, edges: Array, oxidised: float, resolution: float) -> Array:
-    """Return the photons per 10⁶ counts of I0 expected between emission energies `edges` (eV)."""
-    from scipy.special import expit, ndtr
-
-    def line(center: float, width: float) -> Array:
-        sigma = np.hypot(width, resolution) / FWHM
-        return np.diff(ndtr((edges - center) / sigma))
-
-    absorption = float(expit((excitation - 528.8) / 0.35))
-    resonance = float(np.exp(-0.5 * ((excitation - 531.0) / 0.5) ** 2))
-    return np.asarray(
-        12.0 * line(excitation, 0.0)
-        + 60.0 * absorption * line(525.0, 3.0)
-        + 15.0 * absorption * line(526.8, 1.5)
-        + oxidised * resonance * (20.0 * line(523.7, 0.7) + 6.0 * line(excitation - 0.6, 0.6))
-    )
 
 
 def scan(
@@ -148,8 +53,9 @@ def scan(
     first_point: float = 1.0,
     mono_offset: float = 0.0,
     mono_drift: float = 0.0,
+    drift: float = 0.0,
 ) -> xr.Dataset:
-    """Simulate the images of a scan, as `beamline.read` gives them, with the background subtracted.
+    """Simulate the images of a scan, as `beamline.read` gives them.
 
     Parameters
     ----------
@@ -158,7 +64,7 @@ def scan(
     seed
         Seed of the noise.
     energies
-        True excitation energies, eV.
+        True excitation energies (eV) in the order they are measured.
     spectrograph
         The instrument; `Spectrograph()` where not given.
     flux
@@ -169,11 +75,15 @@ def scan(
         True energy minus the one the monochromator states at the first point, eV.
     mono_drift
         By how much that has grown at the last point, eV.
+    drift
+        By how much the lines have moved on the detector from the first frame to the last, px; the middle of
+        the scan is where the spectrograph's own axis has them.
 
     Returns
     -------
     Dataset
-        Kind ``images``: counts (frame, y, x), int32, in ADU.
+        Kind ``images``: counts (frame, y, x), int32, in ADU. The background is subtracted, unless the
+        spectrograph has a pedestal: then `darks` have it too.
     """
     import xarray as xr
 
@@ -183,45 +93,34 @@ def scan(
     i0 = flux * np.linspace(1.0, 0.9, len(energies))
     i0[0] *= first_point
     i0 = rng.poisson(i0).astype(float)
-    expected = expected_photons(oxidised, energies, instrument) * i0[:, None, None] / 1e6
-    charge = np.asarray(rng.poisson(expected) * instrument.gain, dtype=np.float64)
-    s = instrument.sharing
-    shared = np.asarray((1 - 2 * s) * charge, dtype=np.float64)
-    shared[..., 1:] += s * charge[..., :-1]
-    shared[..., :-1] += s * charge[..., 1:]
-    shared += rng.normal(0.0, instrument.read_noise, charge.shape)
-    # The pattern belongs to the detector: every scan has the same.
-    shared += instrument.column_pattern * np.random.default_rng(801).normal(size=instrument.columns)
-    _add_cosmics(shared, instrument.cosmics, rng)
-    counts = np.rint(shared).astype(np.int32)
-    if instrument.clipped:
-        counts = np.maximum(counts, 0)
+    moved = drift * np.linspace(-0.5, 0.5, len(energies))
+    expected = expected_photons(oxidised, energies, instrument, moved) * i0[:, None, None] / 1e6
+    counts = digitise(detect(expected, instrument, rng), instrument)
     offset = mono_offset + mono_drift * np.linspace(0.0, 1.0, len(energies))
     label = {"units": "count", "long_name": "incident flux monitor"}
     images = xr.Dataset(
         {"counts": (("frame", "y", "x"), counts, {"units": "ADU"})},
         coords={"excitation_energy": ("frame", energies - offset), "i0": ("frame", i0, label)},
-        attrs={"simulated": "yes", "background": "subtracted"},
+        attrs={"simulated": "yes"},
     )
+    if instrument.pedestal == 0:
+        images.attrs["background"] = "subtracted"
     if instrument.clipped:
         images.attrs["clipped"] = "at zero"
     return model.with_defaults(images, "images")
 
 
-def expected_photons(oxidised: float | None, energies: Array, spectrograph: Spectrograph) -> Array:
-    """Return the photons expected per 10⁶ counts of I0 in every pixel: (frame, y, x).
+def darks(instrument: Spectrograph, frames: int = 5, seed: int = 0) -> xr.Dataset:
+    """Simulate exposures without light: kind ``images``, counts (frame, y, x) in ADU."""
+    import xarray as xr
 
-    `oxidised` is that of `scan`.
-    """
-
-    def emitted(energy: float) -> Array:
-        if oxidised is None:
-            return tio2_spectrum(energy, edges, spectrograph.resolution)
-        return spectrum(energy, edges, oxidised, spectrograph.resolution)
-
-    borders = np.arange(spectrograph.columns + 1) - 0.5
-    edges = spectrograph.energy(borders - spectrograph.shift()[:, None])
-    return np.array([emitted(float(energy)) for energy in energies]) / spectrograph.rows
+    rng = np.random.default_rng([seed, 77])
+    dark = detect(np.zeros((frames, instrument.rows, instrument.columns)), instrument, rng)
+    counts = digitise(dark, instrument)
+    return model.with_defaults(
+        xr.Dataset({"counts": (("frame", "y", "x"), counts, {"units": "ADU"})}, attrs={"simulated": "yes"}),
+        "images",
+    )
 
 
 def true_map(oxidised: float, energies: Array, spectrograph: Spectrograph, emission: Array) -> Array:
@@ -257,7 +156,7 @@ def tio2(
     import xarray as xr
 
     energy = np.arange(526.0, 540.0, step)
-    shape = 0.15 + _tio2_absorption(energy)
+    shape = 0.15 + tio2_absorption(energy)
     rng = np.random.default_rng(seed)
     flux = rng.poisson(i0, len(energy)).astype(float)
     signal = rng.poisson(counts * shape).astype(float)
@@ -273,14 +172,6 @@ def tio2(
         attrs={"simulated": "yes"},
     )
     return model.with_defaults(scans, "xas.scans")
-
-
-def _tio2_absorption(energy: Array) -> Array:
-    """Return the O K absorption of TiO2 over its pre-edge, 1 at the top of the first peak (531 eV)."""
-    total = 0.25 / (1 + np.exp(-(energy - 534.5) / 1.5))
-    for center, width, height in ((531.0, 0.9, 1.0), (533.7, 1.3, 0.9), (539.0, 3.0, 0.5)):
-        total += height * np.exp(-0.5 * ((energy - center) / (width / FWHM)) ** 2)
-    return np.asarray(total)
 
 
 def true_area(
@@ -430,18 +321,3 @@ def write_scans(
     path = folder / "truth.json"
     write_atomic(path, (json.dumps(truth, indent=1) + "\n").encode())
     return path
-
-
-def _add_cosmics(charge: Array, mean: float, rng: np.random.Generator) -> None:
-    """Add short straight tracks of up to 6 pixels and some thousand ADU, in place."""
-    frames, rows, columns = charge.shape
-    for frame in range(frames):
-        for _ in range(rng.poisson(mean)):
-            length = rng.integers(1, 7)
-            angle = rng.uniform(0, np.pi)
-            y, x = rng.integers(0, rows), rng.integers(0, columns)
-            deposit = rng.lognormal(np.log(800.0), 0.7, length)
-            for i in range(length):
-                row, column = int(y + i * np.sin(angle)), int(x + i * np.cos(angle))
-                if 0 <= row < rows and 0 <= column < columns:
-                    charge[frame, row, column] += deposit[i]

@@ -1,22 +1,30 @@
-"""Cosmic rays: masked where a pixel holds more photons than its column allows, never replaced.
+"""Cosmic rays: masked where pixels hold more photons than their column allows, never replaced.
 
 Single photons are themselves sharp and sparse, so filters that compare a pixel with its neighbours (median,
 MAD, LACosmic) delete the signal. What tells a cosmic ray is charge: a pixel cannot hold many photons where
-its column holds few. With the rate λ of the column (photons per pixel, in this frame, bounded from above by
-its counting error) a pixel is a spike above n + 1/2 photons, where a Poisson variable exceeds n with
-probability 1e-6 or less; its 8 neighbours are masked with it, for the charge that leaked.
+its column holds few. With the rate λ of the column (photons per pixel in this frame, bounded from above
+where few were counted) a limit of n photons costs the part of its light that is in pixels with more than n,
 
-Spikes below the limit stay: at low rates those of less than some 2.5 photons, about 4 % of the charge of
-a plausible cosmic spectrum. A track along one column raises that column's own rate and may stay too.
+    Σ_{k>n} k P(k) / λ = P(k ≥ n)        (Poisson),
+
+and the limit is the lowest n that costs no more than `loss`. Two neighbours that are both high are rarer than
+one, so a lower limit holds for pairs, 8 P(k > n) P(k ≥ n) ≤ loss; and next to a hit pixel one is taken for
+part of the track above the limit that one pixel in a hundred exceeds. Around hit pixels their 8 neighbours
+are masked, for the charge that leaked.
+
+Spikes below these limits stay: they hold no more than what photons hold there.
 """
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from beamline import provenance
+from calibration.gain import PHOTON
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,13 +34,39 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 SPIKE, SATURATED = 1, 2
+FLAGS = {"flag_masks": [SPIKE, SATURATED], "flag_meanings": "spike saturated"}
 
-WINDOW = 5
-"""Columns over which the rate of photons is taken to be smooth, within its error."""
+LOSS = 2e-4
+"""Part of the light of a column that may be taken for spikes, for single pixels and for pairs."""
+
+TRACK = 0.01
+"""Part of the pixels without a spike that exceed the limit beside one."""
+
+WINDOWS = (5, 17)
+"""Columns over which the rate of photons is bounded."""
+
+LABELS = {
+    "spike_pixels": ("pixels above the limit of a spike", ""),
+    "spike_charge": ("charge of spikes removed, above that of their columns", "ADU"),
+    "photon_loss": ("expected part of the photons' charge that was taken for spikes", ""),
+    "saturated_pixels": ("saturated pixels", ""),
+}
+"""What is known of every frame: long name and units."""
 
 
-@provenance.step("rixs.mask_spikes", returns="images")
-def mask_spikes(images: xr.Dataset, gain: Gain, probability: float = 1e-6) -> xr.Dataset:
+@dataclass(frozen=True)
+class Spikes:
+    """Spikes of one frame: its mask (y, x; `SPIKE`, `SATURATED`) and the numbers of `LABELS`."""
+
+    mask: np.ndarray[Any, np.dtype[np.uint8]]
+    spike_pixels: int
+    spike_charge: float
+    photon_loss: float
+    saturated_pixels: int
+
+
+@provenance.step("rixs.mask_spikes", returns="images", framewise=True)
+def mask_spikes(images: xr.Dataset, gain: Gain, loss: float = LOSS) -> xr.Dataset:
     """Flag pixels hit by cosmic rays, and saturated ones.
 
     Parameters
@@ -42,58 +76,148 @@ def mask_spikes(images: xr.Dataset, gain: Gain, probability: float = 1e-6) -> xr
         ``saturation_level`` (frame), if there is one, are saturated.
     gain
         Gain, read noise and offset of the detector (`calibration.gain`).
-    probability
-        Chance that a pixel without a cosmic ray is flagged.
+    loss
+        Part of the light of a column that may be taken for spikes.
 
     Returns
     -------
     Dataset
         `images` with ``counts_mask`` (flags spike and saturated) and, per frame, ``spike_pixels`` (pixels
-        above the limit), ``spike_charge`` (their charge above the column's, ADU) and ``saturated_pixels``.
+        above the limit), ``spike_charge`` (their charge above the column's, ADU), ``photon_loss`` (expected
+        part of the photons' charge that was taken for spikes; what is masked beside spikes is not in it, live
+        rows make up for that) and ``saturated_pixels``.
     """
-    from scipy.ndimage import maximum_filter
-    from scipy.stats import poisson
+    from rixs.frames import signals
 
-    counts = images["counts"].values
-    signal = counts.astype(np.float32) - np.float32(gain.offset)
-    spikes = np.zeros(signal.shape, bool)
+    levels = saturation_levels(images)
+    found = [
+        find_spikes(signal, gain, level, loss) for signal, level in zip(signals(images), levels, strict=True)
+    ]
+    mask = np.array([each.mask for each in found])
+    flagged = images.assign(counts_mask=(("frame", "y", "x"), mask, FLAGS))
+    return flagged.assign_coords(frame_coords(found))
+
+
+def frame_coords(found: list[Spikes]) -> dict[str, Any]:
+    """Return the numbers of `LABELS` as coordinates along the frames."""
+    return {
+        name: ("frame", np.array([getattr(each, name) for each in found]), _label(*label))
+        for name, label in LABELS.items()
+    }
+
+
+def saturation_levels(images: xr.Dataset) -> Array:
+    """Return the counts at which pixels of each frame are saturated; infinite where not known."""
+    if "saturation_level" in images.coords:
+        return np.asarray(images["saturation_level"].values, float)
+    return np.full(images.sizes["frame"], np.inf)
+
+
+def find_spikes(
+    signal: np.ndarray[Any, Any], gain: Gain, saturated_at: float = np.inf, loss: float = LOSS
+) -> Spikes:
+    """Find the spikes of one frame.
+
+    Parameters
+    ----------
+    signal
+        Shape (y, x), ADU.
+    gain
+        Of the detector.
+    saturated_at
+        Signal of a saturated pixel.
+    loss
+        As in `mask_spikes`.
+    """
+    from rixs import frame_kernels
+
+    rows, columns = signal.shape
+    hits = np.zeros(signal.shape, np.uint8)
+    profile = np.zeros((1, columns))
+    gate = gain.offset + PHOTON * gain.gain
+    frame_kernels.photon_profiles(signal, hits, gate, np.zeros(rows, np.int64), profile)
+    gated = profile[0]
+    # Below 1.5 photons nothing is ever a spike.
+    y, x = np.nonzero(signal > gain.offset + 1.5 * gain.gain)
+    live: Array = np.full(columns, float(rows))
+    charge, count = gated, 0
     # Every round a lower rate flags smaller spikes; rates only fall, so this ends.
     for _ in range(6):
-        live = np.maximum((~spikes).sum(axis=1), 1)
-        charge = np.where(spikes, 0, signal).sum(axis=1, dtype=float)
         rate = _rate_limit(charge / gain.gain, live)
-        photons = poisson.isf(probability, rate) + 0.5
-        limit = photons * gain.gain + 5 * gain.read_noise
-        found = signal > limit[:, None, :]
-        if np.array_equal(found, spikes):
+        single, pair, track = (
+            gain.offset + (n + 0.5) * gain.gain + 5 * gain.read_noise for n in _limits(rate, loss)
+        )
+        more = frame_kernels.mark_hits(signal, y, x, single, pair, track, hits)
+        if more == 0:
             break
-        spikes = found
-    mask = maximum_filter(spikes, (0, 3, 3)).astype(np.uint8) * np.uint8(SPIKE)
-    saturated = np.zeros(counts.shape, bool)
-    if "saturation_level" in images.coords:
-        saturated = counts >= images["saturation_level"].values[:, None, None]
-    mask |= saturated.astype(np.uint8) * np.uint8(SATURATED)
-    excess = np.where(spikes, signal - (charge / live)[:, None, :], 0).sum(axis=(1, 2), dtype=float)
-    flags = {"flag_masks": [SPIKE, SATURATED], "flag_meanings": "spike saturated"}
-    return images.assign(counts_mask=(("frame", "y", "x"), mask, flags)).assign_coords(
-        spike_pixels=("frame", spikes.sum(axis=(1, 2)), _label("pixels above the limit of a spike", "")),
-        spike_charge=("frame", excess, _label("charge of spikes removed", "ADU")),
-        saturated_pixels=("frame", saturated.sum(axis=(1, 2)), _label("saturated pixels", "")),
-    )
+        count += more
+        hit = np.nonzero(hits)
+        taken = np.bincount(hit[1], weights=signal[hit], minlength=columns)
+        live = rows - np.bincount(hit[1], minlength=columns)
+        charge = np.maximum(gated - taken, 0)
+        live = np.maximum(live, 1)
+    excess = 0.0
+    mask = hits
+    if count:
+        excess = float((signal[hit] - gain.offset - (charge / live)[hit[1]]).sum(dtype=float))
+        frame_kernels.mark_neighbours(hit[0], hit[1], mask)
+        mask = np.minimum(mask, SPIKE)
+    saturated = 0
+    if np.isfinite(saturated_at):
+        full = signal >= saturated_at
+        saturated = int(full.sum())
+        mask[full] |= SATURATED
+    expected = float((charge * _expected_loss(rate, loss)).sum() / max(charge.sum(), gain.gain))
+    return Spikes(mask, count, excess, expected, saturated)
 
 
 def _rate_limit(photons: Array, live: Array) -> Array:
     """Return an upper bound of the photons per pixel in each column.
 
-    The column's own rate, or, where that is higher, the bound of the rate of `WINDOW` columns at two
-    standard deviations (N + 1 + 2 √(N + 3/4); N. Gehrels, ApJ 303 (1986) 336, eq. 9).
+    The column's own rate, or, where that is higher, the lowest bound of the rate of `WINDOWS` columns around
+    at two standard deviations (N + 1 + 2 √(N + 3/4); N. Gehrels, ApJ 303 (1986) 336, eq. 9).
     """
     from scipy.ndimage import uniform_filter1d
 
-    photons = np.maximum(photons, 0)
-    n = WINDOW * uniform_filter1d(photons, WINDOW, axis=1)
-    pixels = WINDOW * uniform_filter1d(live.astype(float), WINDOW, axis=1)
-    return np.asarray(np.maximum(photons / live, (n + 1 + 2 * np.sqrt(n + 0.75)) / pixels))
+    bounds = []
+    for width in WINDOWS:
+        n = np.maximum(width * uniform_filter1d(photons, width), 0)
+        pixels = width * uniform_filter1d(live, width)
+        bounds.append((n + 1 + 2 * np.sqrt(n + 0.75)) / pixels)
+    return np.asarray(np.maximum(photons / live, np.min(bounds, axis=0)))
+
+
+_RATES = np.geomspace(1e-6, 1e4, 2001)
+
+
+@functools.cache
+def _table(loss: float) -> tuple[Array, Array, Array, Array]:
+    """Return the limits (photons) of single pixels, pairs and tracks at `_RATES`, and what they cost."""
+    from scipy.stats import poisson
+
+    single = np.maximum(poisson.isf(loss, _RATES) + 1, 1.0)  # P(k ≥ n) = P(k > n − 1) ≤ loss
+    pair = np.maximum(poisson.isf(np.sqrt(loss / 8), _RATES), 1.0)
+    while True:
+        cost = 8 * poisson.sf(pair, _RATES) * poisson.sf(pair - 1, _RATES)
+        if not (cost > loss).any():
+            break
+        pair = pair + (cost > loss)
+    track = np.maximum(poisson.isf(TRACK, _RATES), 0.0)
+    cost = poisson.sf(single - 1, _RATES) + 8 * poisson.sf(pair, _RATES) * poisson.sf(pair - 1, _RATES)
+    return single, pair, track, cost
+
+
+def _limits(rate: Array, loss: float) -> tuple[Array, Array, Array]:
+    """Return the limits of single pixels, pairs and tracks in photons, at rates rounded up."""
+    at = np.minimum(np.searchsorted(_RATES, rate), _RATES.size - 1)
+    single, pair, track, _ = _table(loss)
+    return single[at], pair[at], track[at]
+
+
+def _expected_loss(rate: Array, loss: float) -> Array:
+    """Return the part of the light that the limits at these rates cost."""
+    at = np.minimum(np.searchsorted(_RATES, rate), _RATES.size - 1)
+    return _table(loss)[3][at]
 
 
 def _label(long_name: str, units: str) -> dict[str, str]:

@@ -7,7 +7,8 @@ needs no interpolation, but makes neighbouring pixels of a spectrum share events
 The variance is that of the summed column, gain · (charge of photons) + (live rows) · (read noise)², split in
 the same proportion: it is exact for sums over a few pixels, and for a single pixel it is at most twice what
 its own scatter would be. Only pixels with the charge of a photon, and those that touch one, count as photons,
-so that neither noise nor a pedestal left by clipping is taken for light.
+so that neither noise nor a pedestal left by clipping is taken for light. What the other pixels hold is kept:
+it is the background, measured beside the photons in the same frame.
 """
 
 from __future__ import annotations
@@ -18,18 +19,24 @@ import numpy as np
 
 from beamline import provenance
 from beamline.errors import SchemaError
-from calibration.gain import near_photons
+from calibration.gain import PHOTON
+from rixs.frames import signals
+from rixs.spikes import find_spikes, frame_coords, saturation_levels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import xarray as xr
 
     from calibration.curvature import Curvature
+    from calibration.dark import Dark
     from calibration.gain import Gain
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Mask = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-@provenance.step("rixs.straighten", returns="rixs.spectra")
+@provenance.step("rixs.straighten", returns="rixs.spectra", framewise=True)
 def straighten(images: xr.Dataset, curvature: Curvature, gain: Gain) -> xr.Dataset:
     """Sum the rows of every image along the lines of equal energy.
 
@@ -47,65 +54,109 @@ def straighten(images: xr.Dataset, curvature: Curvature, gain: Gain) -> xr.Datas
     -------
     Dataset
         ``intensity`` (frame, pixel) in ADU, scaled from the live rows to all; NaN where less than half of the
-        rows are live. ``live_rows`` (frame, pixel) says how many were.
+        rows are live. ``live_rows`` (frame, pixel) says how many were, ``photon_rows`` and ``hit_rows`` how
+        many of them were near a photon or held one, ``empty_level`` is the mean of the others (ADU).
 
     Raises
     ------
     SchemaError
         The curvature is that of a detector with another number of rows.
     """
+    rows = images.sizes["y"]
+    if "counts_mask" in images:
+        masks: Iterable[Mask] = (images["counts_mask"][i].values for i in range(images.sizes["frame"]))
+    else:
+        none = np.zeros((rows, images.sizes["x"]), np.uint8)
+        masks = (none for _ in range(images.sizes["frame"]))
+    sums = [
+        sum_frame(signal, mask, curvature, gain) for signal, mask in zip(signals(images), masks, strict=True)
+    ]
+    return spectra_of(np.array(sums), images, rows, gain)
+
+
+@provenance.step("rixs.extract", returns="rixs.spectra", framewise=True)
+def extract(images: xr.Dataset, curvature: Curvature, gain: Gain, dark: Dark | None = None) -> xr.Dataset:
+    """Make spectra of images, frame by frame: subtract the dark, mask spikes, straighten.
+
+    The same as these steps one after the other, but with only one frame in memory. A frame that is added
+    later has the spectrum it would have had with all the others.
+
+    Parameters
+    ----------
+    images
+        Kind ``images``, as `mask_spikes` takes them; they may be opened lazily.
+    curvature, gain, dark
+        Calibrations; without a dark, the background must have been subtracted.
+
+    Returns
+    -------
+    Dataset
+        As `straighten` gives, with what `mask_spikes` says of every frame.
+
+    Raises
+    ------
+    SchemaError
+        As `straighten`; or the dark is of another detector.
+    """
+    sums, spikes = [], []
+    for signal, level in zip(signals(images, dark), saturation_levels(images), strict=True):
+        found = find_spikes(signal, gain, level)
+        sums.append(sum_frame(signal, found.mask, curvature, gain))
+        spikes.append(found)
+    spectra = spectra_of(np.array(sums), images, images.sizes["y"], gain)
+    return spectra.assign_coords(frame_coords(spikes))
+
+
+def spectra_of(sums: Array, images: xr.Dataset, rows: int, gain: Gain) -> xr.Dataset:
+    """Return sums (frame, quantity, pixel) of `sum_frame` as the spectra of `images`."""
     import xarray as xr
 
-    counts = images["counts"].values
-    rows = counts.shape[1]
-    if curvature.rows != rows:
-        raise SchemaError("curvature", f"is that of {curvature.rows} rows, the images have {rows}")
-    shift = curvature.shift()
-    live = np.ones(counts.shape, bool)
-    if "counts_mask" in images:
-        live = images["counts_mask"].values == 0
-    values = np.where(live, counts, 0)
-    signal = counts.astype(np.float32) - np.float32(gain.offset)
-    photons = np.where(near_photons(np.where(live, signal, 0), gain) & live, signal, 0)
-
-    total = sum_rows(values, shift)
-    charge = np.maximum(sum_rows(photons, shift), 0)
-    live_rows = sum_rows(live, shift)
-    variance = gain.gain * charge + live_rows * gain.read_noise**2
+    total, live, charge, near, hit = np.moveaxis(sums, 1, 0)
+    charge = np.maximum(charge - gain.offset * near, 0)
+    variance = gain.gain * charge + live * gain.read_noise**2
     # Without read noise an empty pixel still says no more than "less than about one photon".
     variance = np.where(variance > 0, variance, gain.gain**2)
-    measured = live_rows >= rows / 2
-    scale = rows / np.where(measured, live_rows, np.nan)
-    pad = (total.shape[1] - counts.shape[2]) // 2
-    spectra = xr.Dataset(
+    measured = live >= rows / 2
+    scale = rows / np.where(measured, live, np.nan)
+    empty = live - near
+    level = np.where(empty > 0.5, total - (sums[:, 2]), np.nan) / np.where(empty > 0.5, empty, np.nan)
+    pad = (total.shape[1] - images.sizes["x"]) // 2
+    dims = ("frame", "pixel")
+    label = {"units": "", "long_name": "rows near a photon"}, {"units": "", "long_name": "rows with a photon"}
+    return xr.Dataset(
         {
-            "intensity": (("frame", "pixel"), total * scale, {"units": "ADU"}),
-            "intensity_errors": (("frame", "pixel"), np.sqrt(variance) * scale),
-            "live_rows": (("frame", "pixel"), live_rows),
+            "intensity": (dims, total * scale, {"units": "ADU"}),
+            "intensity_errors": (dims, np.sqrt(variance) * scale),
+            "live_rows": (dims, live),
+            "photon_rows": (dims, near, label[0]),
+            "hit_rows": (dims, hit, label[1]),
+            "empty_level": (dims, level, {"units": "ADU", "long_name": "mean of the pixels without photons"}),
         },
         coords={
-            "pixel": np.arange(-pad, counts.shape[2] + pad),
+            "pixel": np.arange(-pad, images.sizes["x"] + pad),
             **{name: coord for name, coord in images.coords.items() if coord.dims == ("frame",)},
         },
-        attrs={key: value for key, value in images.attrs.items() if key not in ("kind", "history")},
+        attrs={
+            **{key: value for key, value in images.attrs.items() if key not in ("kind", "history")},
+            "rows": rows,
+            "read_noise": gain.read_noise,
+        },
     )
-    if "clipped" in images.attrs:
-        spectra.attrs["clip_bias"] = f"{gain.offset * rows:.1f} ADU per pixel of the spectrum, not subtracted"
-    return spectra
 
 
-def sum_rows(values: np.ndarray[Any, Any], shift: Array) -> Array:
-    """Sum (frame, y, x) over y with every row moved back by its shift; return (frame, x + 2 · padding).
+def sum_frame(signal: np.ndarray[Any, Any], mask: Mask, curvature: Curvature, gain: Gain) -> Array:
+    """Sum one frame (y, x) along its lines; return the quantities of `frame_kernels.SUMS` (quantity, pixel).
 
     The result is longer than a row, by the same number of pixels on both sides, so that nothing is lost.
     """
-    frames, _, columns = values.shape
+    from rixs.frame_kernels import SUMS, sum_rows
+
+    rows, columns = signal.shape
+    if curvature.rows != rows:
+        raise SchemaError("curvature", f"is that of {curvature.rows} rows, the images have {rows}")
+    shift = curvature.shift()
     pad = int(np.ceil(np.abs(shift).max(initial=0.0)))
-    summed = np.zeros((frames, columns + 2 * pad))
-    for row, d in enumerate(shift):
-        first = int(np.floor(-d))
-        part = -d - first
-        summed[:, pad + first : pad + first + columns] += (1 - part) * values[:, row]
-        if part > 0:
-            summed[:, pad + first + 1 : pad + first + 1 + columns] += part * values[:, row]
-    return summed
+    first = np.floor(-shift).astype(np.int64)
+    sums = np.zeros((len(SUMS), columns + 2 * pad))
+    sum_rows(signal, mask, gain.offset + PHOTON * gain.gain, first + pad, -shift - first, sums)
+    return sums

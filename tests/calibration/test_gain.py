@@ -31,14 +31,6 @@ def test_clipped_files_leave_an_offset() -> None:
     assert found.gain == pytest.approx(simulate.GAIN, rel=0.05)
 
 
-def test_near_photons_keeps_shared_charge_and_leaves_noise() -> None:
-    signal = np.zeros((1, 5, 7))
-    signal[0, 2, 3] = 90
-    near = gain.near_photons(signal, gain.Gain(gain=118.0, read_noise=4.0))
-    assert near.sum() == 9
-    assert near[0, 1:4, 2:5].all()
-
-
 def test_dark_images_have_no_gain() -> None:
     dark = xr.Dataset({"counts": (("frame", "y", "x"), np.zeros((1, 16, 16), np.int32))})
     with pytest.raises(CalibrationError, match="0 isolated photons"):

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from calibration.gain import Gain
-from rixs import simulate
+from rixs import simulate, simulated_spectrograph
 from rixs.spikes import SPIKE, mask_spikes
 
 
@@ -45,7 +45,7 @@ def test_most_of_the_charge_of_cosmic_rays_is_removed(gain: Gain) -> None:
     clean = simulate.scan(seed=2, spectrograph=simulate.Spectrograph(cosmics=0))
     counts = clean.counts.values.astype(float)
     charge = np.zeros_like(counts)
-    simulate._add_cosmics(charge, 5.0, np.random.default_rng(9))
+    simulated_spectrograph.add_cosmics(charge, 5.0, np.random.default_rng(9))
     hit = images(np.rint(counts + charge).astype(np.int32))
     masked = mask_spikes(hit, gain)
     left = charge[masked.counts_mask.values == 0].sum() / charge.sum()

@@ -1,0 +1,137 @@
+"""Background: what the rows hold besides light, measured beside the photons of the same frames.
+
+Pixels that neither hold nor touch a photon are empty. Their mean e (frame f, pixel x of the spectrum) is
+
+    e(f, x) = c(x) + p(f) + s q(f, x),
+
+a fixed pattern of columns, a pedestal that may drift from frame to frame, and, where many photons q (per row)
+fall, a little charge of theirs that stayed below the gate. The pattern and the pedestal are background, the
+charge is not. A column's pattern is known from its empty pixels in all frames and is drawn towards the mean
+of all columns as far as it is uncertain (empirical Bayes), so that a column without empty pixels still has
+one.
+
+In images clipped at zero an empty pixel has the mean of clipped noise, and one that holds a photon has not:
+the model of the clip (`calibration.clip`) says what to subtract there. Without a model the clip stays in the
+spectra, and they say so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from beamline import provenance
+from beamline.errors import SchemaError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from calibration.clip import Clip
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+ROUNDS = 8
+
+
+@provenance.step("rixs.subtract_background", returns="rixs.spectra")
+def subtract_background(spectra: xr.Dataset, clip: Clip | None = None) -> xr.Dataset:
+    """Subtract the fixed pattern, the pedestal of each frame and what clipping added.
+
+    Parameters
+    ----------
+    spectra
+        Kind ``rixs.spectra`` from `rixs.extract` or `rixs.straighten`, all frames of a scan.
+    clip
+        Model of the clip, where the images were clipped at zero.
+
+    Returns
+    -------
+    Dataset
+        `spectra` with the background subtracted from ``intensity``, its error added to ``intensity_errors``,
+        and ``row_background`` (frame, pixel; ADU) with ``row_background_errors``: largely common to all frames. The
+        attribute ``clip_bias`` says whether the clip was modelled.
+
+    Raises
+    ------
+    SchemaError
+        The spectra do not say what empty pixels hold, or their background is subtracted already.
+    """
+    if "row_background" in spectra:
+        raise SchemaError("background", "is subtracted already", "subtract it once")
+    if "empty_level" not in spectra:
+        raise SchemaError("spectra", "do not say what empty pixels hold", "make them with rixs.extract")
+    rows, noise = float(spectra.attrs["rows"]), float(spectra.attrs["read_noise"])
+    live = spectra["live_rows"].values
+    measured = np.isfinite(spectra["intensity"].values)
+    scale = rows / np.where(measured, live, np.nan)
+    near, hit = spectra["photon_rows"].values, spectra["hit_rows"].values
+    level = spectra["empty_level"].values
+    charge = np.nan_to_num(np.maximum(spectra["intensity"].values / scale - live * np.nanmean(level), 0))
+    pattern, pattern_errors, pedestal = _empty_pixels(level, live - near, charge, noise)
+    empty = pattern + pedestal[:, None]
+
+    result = spectra.copy()
+    clipped = "clipped" in spectra.attrs
+    if clipped and clip is not None:
+        # The model holds for the mean of all empty pixels; where columns differ, so does the pedestal.
+        beside, holds = clip.near + (empty - clip.empty) / 2, clip.hit
+        total = (live - near) * empty + (near - hit) * beside + hit * holds
+        model = (near - hit) * clip.near_errors + hit * clip.hit_errors
+        result.attrs["clip_bias"] = f"modelled: {clip.empty:.2f} ADU per empty pixel subtracted"
+    else:
+        total = live * empty
+        model = np.zeros_like(total)
+        if clipped:
+            # An empty pixel is off by its own mean at most, a hit one by as much the other way.
+            model = near * np.abs(empty)
+            result.attrs["clip_bias"] = "not modelled: what the clip adds near photons is not known"
+    errors = np.hypot(live * pattern_errors, model) * scale
+    # Without noise nothing is uncertain, which no error may say.
+    errors = np.where(errors > 0, errors, 1e-3)
+    errors = np.where(measured, errors, np.nan)
+    result["intensity"] = spectra["intensity"] - total * scale
+    if "intensity_errors" in spectra:
+        result["intensity_errors"] = (
+            spectra["intensity"].dims,
+            np.hypot(spectra["intensity_errors"].values, errors),
+        )
+    result["row_background"] = (spectra["intensity"].dims, np.where(measured, total * scale, np.nan))
+    result["row_background"].attrs["units"] = "ADU"
+    result["row_background_errors"] = (spectra["intensity"].dims, errors)
+    return result
+
+
+def _empty_pixels(level: Array, weight: Array, charge: Array, noise: float) -> tuple[Array, Array, Array]:
+    """Return pattern (pixel), its errors and pedestal (frame) of empty pixels.
+
+    `level` (frame, pixel) is the mean of `weight` empty pixels, beside `charge` of photons in their column.
+    """
+    weight = np.where(np.isfinite(level), weight, 0.0)
+    level = np.where(weight > 0, level, 0.0)
+    total = max(float(weight.sum()), 1.0)
+    mean = float((weight * level).sum()) / total
+    number = weight.sum(axis=0)
+    own = noise**2 / np.maximum(number, 1e-9)
+    frames = np.maximum(weight.sum(axis=1), 1e-9)
+    pattern = np.zeros(level.shape[1])
+    pedestal = np.zeros(level.shape[0])
+    share, leak = 1.0, 0.0
+    for _ in range(ROUNDS):
+        off = level - mean - leak * charge
+        pattern = (weight * (off - pedestal[:, None])).sum(axis=0) / np.maximum(number, 1e-9)
+        # Spread of the columns beyond what noise makes of them.
+        known = number > 0
+        spread = max(float((pattern[known] ** 2 - own[known]).mean()), 0.0) if known.any() else 0.0
+        share = spread / (spread + own) if spread > 0 else np.zeros_like(own)
+        pattern = pattern * share
+        pedestal = (weight * (off - pattern)).sum(axis=1) / frames
+        pedestal -= (frames * pedestal).sum() / total
+        rest = off + leak * charge - pattern - pedestal[:, None]
+        column = (weight * charge).sum(axis=0) / np.maximum(number, 1e-9)
+        varied = charge - column
+        information = float((weight * varied**2).sum())
+        # Charge that leaks makes pixels fuller, never emptier.
+        leak = max(float((weight * varied * rest).sum()) / information, 0.0) if information > 0 else 0.0
+    errors = np.sqrt(share * own + noise**2 / total)
+    return mean + pattern, np.asarray(errors), pedestal
