@@ -17,7 +17,7 @@ import numpy as np
 
 from beamline import model, provenance
 from beamline.errors import ConfigError, SchemaError
-from rixs.backgrounds import BANDS
+from rixs.bands import BANDS
 from rixs.cuts import window as integrate
 from rixs.features import FEATURES, WINDOW, Areas
 from rixs.replicates import Mean, means

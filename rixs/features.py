@@ -16,7 +16,7 @@ import numpy as np
 
 from beamline import provenance
 from beamline.errors import ConfigError
-from rixs.backgrounds import MODELS, Region
+from rixs.bands import MODELS, Region
 from rixs.loss import INTEGRATED, RESOLVED, SPACING, fit_low_loss, loss_window
 from rixs.yields import axis_error
 
@@ -117,7 +117,7 @@ def oxidised_oxygen(
     emission
         Emission energies integrated, eV.
     models
-        Background models (`rixs.backgrounds`); by default ``local``, ``fit`` and, given a reference,
+        Background models (`rixs.bands`); by default ``local``, ``fit`` and, given a reference,
         ``reference``.
 
     Returns

@@ -17,7 +17,8 @@ import numpy as np
 from beamline import model
 from rixs.cuts import integration_weights
 from rixs.loss import INTEGRATED
-from rixs.simulate import FEATURE, FWHM, WINDOW, Spectrograph, excitation_energies
+from rixs.simulate import FEATURE, WINDOW, Spectrograph, excitation_energies
+from rixs.simulated_samples import FWHM
 
 if TYPE_CHECKING:
     import xarray as xr

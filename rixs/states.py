@@ -261,7 +261,7 @@ def _draw_cycles(axes: Axes, table: xr.Dataset, cycled: list[int], colors: dict[
 
 
 def _reaches(rmap: xr.Dataset, window: tuple[float, ...]) -> bool:
-    from rixs.backgrounds import BESIDE
+    from rixs.bands import BESIDE
 
     excitation, emission = rmap["excitation_energy"].values, rmap["emission_energy"].values
     inside = excitation[0] <= window[0] and window[1] <= excitation[-1]

@@ -11,7 +11,7 @@ import xarray as xr
 import beamline
 import rixs
 from beamline.errors import ConfigError, FitError
-from rixs import backgrounds, simulated_features
+from rixs import bands, simulated_features
 from rixs.features import WINDOW, Areas, measure_low_loss, measure_oxidised_oxygen
 from rixs.loss import INTEGRATED
 from rixs.simulate import FEATURE
@@ -55,7 +55,7 @@ def test_each_model_scatters_as_it_claims(state: str, model: str, measured: dict
 def test_bands_that_broaden_make_no_feature(measured: dict[str, list[Areas]]) -> None:
     """Subtracting the pristine spectrum does; that is why there are models."""
     many = 1e10  # counts of I0: no noise to speak of
-    region = [backgrounds.Region.of(map_of(s, 1, flux=many), WINDOW, FEATURE) for s in (BROADENED, PRISTINE)]
+    region = [bands.Region.of(map_of(s, 1, flux=many), WINDOW, FEATURE) for s in (BROADENED, PRISTINE)]
     plain = float(region[0].bins @ (region[0].cut - region[1].cut))
     assert plain > 0.15 * TRUTH
     means = np.mean([areas.values for areas in measured["broadened"]], axis=0)
