@@ -53,7 +53,7 @@ def gallery(leaves: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
     FitError
         A map has gaps where the feature is.
     """
-    states = maps_by_state(leaves)
+    states = _alike(maps_by_state(leaves))
     if len(states) < 2:
         return {}
     first = next(iter(states.values()))[0]
@@ -62,6 +62,25 @@ def gallery(leaves: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
     if all(_reaches(rmap, window) for found in states.values() for rmap in found):
         figures["states"] = comparison(compare(states, window=window))
     return figures
+
+
+def _alike(states: dict[str, list[xr.Dataset]]) -> dict[str, list[xr.Dataset]]:
+    """Return the maps that can be shown together: those of one edge and unit, most of them.
+
+    A result may hold a map of the O K and one of a metal L edge; on one axis neither would be seen.
+    """
+
+    def together(a: xr.Dataset, b: xr.Dataset) -> bool:
+        x, y = a["excitation_energy"].values, b["excitation_energy"].values
+        overlap = x[0] < y[-1] and y[0] < x[-1]
+        return bool(overlap and a["intensity"].attrs["units"] == b["intensity"].attrs["units"])
+
+    every = [rmap for found in states.values() for rmap in found]
+    groups = [
+        {state: [m for m in found if together(m, one)] for state, found in states.items()} for one in every
+    ]
+    largest = max(groups, key=lambda group: sum(map(len, group.values())), default={})
+    return {state: found for state, found in largest.items() if found}
 
 
 def maps(states: Mapping[str, xr.Dataset], window: tuple[float, ...] = WINDOW) -> Figure:

@@ -33,7 +33,9 @@ MEASURABLE = 5.0
 
 
 @provenance.step("rixs.emission_window", returns="rixs.cut")
-def emission_window(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
+def emission_window(
+    rmap: xr.Dataset, lo: float, hi: float, background: tuple[float, float] | None = None
+) -> xr.Dataset:
     """Integrate a map over emission energies from `lo` to `hi` (eV): the partial fluorescence yield (PFY).
 
     Parameters
@@ -42,6 +44,8 @@ def emission_window(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
         Kind ``rixs.map``.
     lo, hi
         Window, eV; within the emission energies of the map.
+    background
+        Emission energies (eV) without light, outside the window: their mean is subtracted from every pixel.
 
     Returns
     -------
@@ -52,9 +56,9 @@ def emission_window(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
     Raises
     ------
     ConfigError
-        The window is empty, or reaches beyond the map.
+        The window is empty, or reaches beyond the map, or the background overlaps it.
     """
-    return _over_emission(rmap, lo, hi)
+    return _over_emission(rmap, lo, hi, background)
 
 
 @provenance.step("rixs.super_pfy", returns="rixs.cut")
@@ -150,7 +154,9 @@ def counter_yield(rmap: xr.Dataset, counter: str = "tey") -> xr.Dataset:
 
 
 @provenance.step("rixs.inverse_pfy", returns="rixs.cut")
-def inverse_pfy(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
+def inverse_pfy(
+    rmap: xr.Dataset, lo: float, hi: float, background: tuple[float, float] | None = None
+) -> xr.Dataset:
     """Return the inverse of a non-resonant partial fluorescence yield (IPFY): an absorption spectrum.
 
     Where the emission is that of a shell far below the excitation energy (O Kα under a metal L edge), its
@@ -164,6 +170,8 @@ def inverse_pfy(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
         Kind ``rixs.map``.
     lo, hi
         Emission window of the non-resonant line, eV.
+    background
+        Emission energies (eV) without light, whose mean is subtracted: an inverse forgives no pedestal.
 
     Returns
     -------
@@ -187,13 +195,18 @@ def inverse_pfy(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
             "its yield follows the absorption itself",
             "use emission_window; the inverse is for the emission of a lower edge, O K under a metal L edge",
         )
-    pfy = _over_emission(rmap, lo, hi)
+    pfy = _over_emission(rmap, lo, hi, background)
     if "intensity_errors" not in pfy:
         raise SchemaError("map", "has no errors, which tell where a yield can be inverted")
     value, errors = pfy["intensity"].values, pfy["intensity_errors"].values
     light = np.isfinite(value) & (value > MEASURABLE * errors)
     if not light.any():
-        raise SchemaError("map", f"has no line at {lo} to {hi} eV", "look where the line is")
+        sigma = float(np.nanmax(value / errors)) if np.isfinite(value).any() else 0.0
+        raise SchemaError(
+            "map",
+            f"has no line at {lo:g} to {hi:g} eV: {sigma:.1f} standard deviations at most, of {MEASURABLE:g}",
+            "look where the line is, or add up points",
+        )
     value, relative = np.where(light, value, np.nan), np.where(light, errors / value, np.nan)
     units = f"1/({pfy['intensity'].attrs['units']})"
     cut = _cut(rmap, (1 - relative**2) / value, units, _window(lo, hi))
@@ -215,11 +228,17 @@ def bin_weights(center: Array, lo: float, hi: float) -> Array:
 
 
 def shared_variance(center: Array, weights: Array, errors: Array) -> Array:
-    """Return the variance of Σ w y over the last axis; a part of a bin has that part of its variance."""
-    return np.asarray((np.diff(bin_edges(center)) * weights * errors**2).sum(axis=-1))
+    """Return the variance of Σ w y over the last axis.
+
+    A part of a bin has that part of its variance; a weight beyond the bin's own width is a factor.
+    """
+    width = np.diff(bin_edges(center))
+    return np.asarray((np.where(weights > 0, width * weights, weights**2) * errors**2).sum(axis=-1))
 
 
-def _over_emission(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
+def _over_emission(
+    rmap: xr.Dataset, lo: float, hi: float, background: tuple[float, float] | None = None
+) -> xr.Dataset:
     emission = rmap["emission_energy"].values
     edges = bin_edges(emission)
     if not lo < hi:
@@ -229,7 +248,14 @@ def _over_emission(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
             f"window {lo} to {hi} eV", f"is not within the map's {edges[0]:.3f} to {edges[-1]:.3f} eV"
         )
     weights = bin_weights(emission, lo, hi)
-    used = weights > 0
+    if background is not None:
+        empty = bin_weights(emission, *background)
+        if not empty.any() or (weights * empty).any():
+            raise ConfigError(
+                f"background {background[0]} to {background[1]} eV", "is empty or in the window"
+            )
+        weights = weights - (hi - lo) * empty / empty.sum()
+    used = weights != 0
     values = rmap["intensity"].values
     units = str(rmap["intensity"].attrs["units"])
     units = units.removesuffix("/eV") if units.endswith("/eV") else f"{units}*eV"

@@ -110,6 +110,14 @@ def test_maps_that_do_not_reach_the_feature_are_still_drawn_together() -> None:
     assert states.gallery({"/rixs/a/map": map_of(PRISTINE, 1)}) == {}
 
 
+def test_a_map_of_another_edge_is_not_drawn_beside_them() -> None:
+    metal = map_of(PRISTINE, 1, np.array([527.0, 528.0]))
+    metal = metal.assign_coords(excitation_energy=metal.excitation_energy + 250)
+    both = {f"/rixs/{name}/map": map_of(PRISTINE, 1) for name in ("a", "b")}
+    figure = states.gallery({"/rixs/Co L/map": metal, **both})["maps"]
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["a", "b"]
+
+
 def test_the_command_compares_a_file_of_results(
     result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -119,6 +119,18 @@ def test_the_inverse_of_a_yield_that_absorption_takes_is_the_absorption() -> Non
     assert cut.intensity.attrs["units"] == "1/(ADU/megacount)"
 
 
+def test_a_level_beside_the_line_is_subtracted_with_its_error() -> None:
+    ds = rmap(np.tile([3.0, 10.0, 3.0, 3.0], (4, 1)))
+    cut = rixs.emission_window(ds, 522.5, 523.5, background=(523.5, 527.0))
+    np.testing.assert_allclose(cut.intensity, 7.0)
+    # One bin of 1 eV, less 1 eV of the mean over 1.5 and 2 eV.
+    np.testing.assert_allclose(cut.intensity_errors**2, 1 + (1.5**2 + 2**2) / 3.5**2)
+    np.testing.assert_allclose(rixs.inverse_pfy(ds, 522.5, 523.5, (523.5, 527.0)).intensity, 1 / 7, rtol=0.05)
+    for wrong in ((523.0, 525.0), (530.0, 531.0)):
+        with pytest.raises(ConfigError, match="background"):
+            rixs.emission_window(ds, 522.5, 523.5, background=wrong)
+
+
 def test_the_mean_of_an_inverse_is_corrected() -> None:
     many = np.random.default_rng(3).normal(10.0, 1.0, (16000, 1))
     found = rixs.inverse_pfy(rmap(np.tile(many, (1, 4))), 522.5, 523.5).intensity
