@@ -12,7 +12,9 @@ from beamline._lazy import attach
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "clip": "calibration.clip",
         "curvature": "calibration.curvature",
+        "dark": "calibration.dark",
         "emission": "calibration.emission",
         "excitation": "calibration.excitation",
         "gain": "calibration.gain",
@@ -22,7 +24,9 @@ __getattr__, __dir__ = attach(
 )
 
 if TYPE_CHECKING:
+    from calibration import clip as clip
     from calibration import curvature as curvature
+    from calibration import dark as dark
     from calibration import emission as emission
     from calibration import excitation as excitation
     from calibration import gain as gain

@@ -1,9 +1,11 @@
 """Excitation axis: the constant by which a monochromator is off, from a reference absorption.
 
 The first main peak of the O K absorption of TiO2 is put at 531.0 eV (Liu, Xu et al., Nature Energy 7 (2022),
-doi 10.1038/s41560-022-01036-3). The position is the maximum of a cubic fitted around the top, over three
-ranges. The range of the three positions, which comes from the neighbouring peaks and the shape, is part of
-the error beside the counting error: the latter alone is several times too small.
+doi 10.1038/s41560-022-01036-3). Its position is the centre of a pseudo-Voigt line on a straight background,
+fitted around the top: a symmetric line keeps its centre where a background under it moves its maximum. The
+counting error is that of the fit, scaled with its scatter where that is larger. How far the centre moves
+when less of the peak is fitted is what the shape is not known by; it is part of the error where the counts
+are good enough to show it.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 PROMINENCE = 0.2
 """A main peak rises above the dip after it by this part of the whole scan's range."""
 
-WIDTHS = (0.4, 0.5, 0.6)
-"""Half widths of the fitted range, in full widths at half maximum."""
+WIDTHS = (0.85, 0.65)
+"""Half widths of the fitted range in full widths at half maximum: that of the result, and a narrower one."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,27 @@ class Shift(Calibration):
         Energy the reference peak is put at, eV.
     position
         Energy at which the monochromator stated it, eV.
+    drift, drift_errors
+        By how much the shift grows from the first point of a scan to the last, eV; `value` holds for the
+        middle. Known from references before and after it (`between`).
     """
 
     value: float
     error: float
     reference: float
     position: float
+    drift: float = 0.0
+    drift_errors: float = 0.0
 
+    def at(self, spectra: xr.Dataset) -> Array:
+        """Return what is added to the stated energy of each spectrum (eV), in the order they were taken."""
+        frames = spectra.sizes["frame"]
+        progress = np.arange(frames) / max(frames - 1, 1) - 0.5
+        return np.asarray(self.value + self.drift * progress)
+
+
+CORRECTION = "excitation_correction"
+"""Attribute of spectra whose energies are corrected: the shift at the middle of the scan, eV."""
 
 LARGEST = 5.0
 """Monochromators are off by less than this (eV)."""
@@ -83,12 +99,61 @@ def calibrate(scan: xr.Dataset, reference: float = 531.0, largest: float = LARGE
             f"has its first main peak at {energy[top]:.2f} eV, {abs(off):.1f} eV from {reference:g} eV",
             f"is it a scan of this reference and edge? A shift beyond {largest:g} eV needs largest=",
         )
-    fits = [_maximum(energy, mu, errors, energy[top], half * fwhm) for half in WIDTHS]
-    positions = np.array([position for position, _ in fits])
-    counting = float(np.median([error for _, error in fits]))
-    position = float(np.median(positions))
-    error = float(np.hypot(counting, np.ptp(positions)))
+    position, counting = _centre(energy, mu, errors, energy[top], WIDTHS[0] * fwhm, fwhm)
+    # Coarse steps leave no smaller range: then the shape is taken on trust.
+    smaller = min(max(WIDTHS[1] * fwhm, 3.5 * float(np.median(np.diff(energy)))), WIDTHS[0] * fwhm)
+    narrow, wider = _centre(energy, mu, errors, energy[top], smaller, fwhm)
+    # Both share their points: the narrower scatters about the wider by the difference of their variances.
+    chance = max(wider**2 - counting**2, 0.0)
+    shape = max((narrow - position) ** 2 - 2 * chance, 0.0)
+    error = float(np.sqrt(counting**2 + shape))
     return Shift(value=reference - position, error=error, reference=reference, position=position)
+
+
+def between(before: Shift, after: Shift) -> Shift:
+    """Return the shift of a scan from references before and after it: the mean, and the drift between them.
+
+    Parameters
+    ----------
+    before, after
+        Of the reference measured just before and just after the scan.
+
+    Raises
+    ------
+    CalibrationError
+        They put the reference at different energies.
+    """
+    if before.reference != after.reference:
+        raise CalibrationError(
+            "references", f"are put at {before.reference:g} and {after.reference:g} eV", "use one of them"
+        )
+    drift, errors = after.value - before.value, float(np.hypot(before.error, after.error))
+    return Shift(
+        value=(before.value + after.value) / 2,
+        error=errors / 2,
+        reference=before.reference,
+        position=(before.position + after.position) / 2,
+        drift=drift,
+        drift_errors=errors,
+    )
+
+
+def corrected_energies(spectra: xr.Dataset, shift: Shift | None) -> Array:
+    """Return the excitation energies (eV) of spectra, corrected.
+
+    Raises
+    ------
+    CalibrationError
+        They are corrected already: a shift is applied once.
+    """
+    stated = np.asarray(spectra["excitation_energy"].values, float)
+    if shift is None:
+        return stated
+    if CORRECTION in spectra.attrs:
+        raise CalibrationError(
+            "excitation energies", "are corrected already", "apply a shift once; leave excitation= out"
+        )
+    return stated + shift.at(spectra)
 
 
 def _first_peak(energy: Array, mu: Array) -> tuple[int, float]:
@@ -104,29 +169,39 @@ def _first_peak(energy: Array, mu: Array) -> tuple[int, float]:
     return int(first[0]), float(np.interp(right[0], points, energy) - np.interp(left[0], points, energy))
 
 
-def _maximum(
-    energy: Array, mu: Array, errors: Array | None, start: float, half: float
+def _centre(
+    energy: Array, mu: Array, errors: Array | None, start: float, half: float, fwhm: float
 ) -> tuple[float, float]:
-    """Return position and counting error (eV) of the maximum of a cubic fitted within `half` of `start`."""
+    """Return centre and standard deviation (eV) of the line within `half` of `start`."""
+    from scipy.optimize import least_squares
+
     window = np.abs(energy - start) <= half
-    if window.sum() < 6:
+    if window.sum() < 7:
         raise CalibrationError(
             "reference scan",
-            f"has {window.sum()} points within {half:.2f} eV of its first peak, 6 are needed",
+            f"has {window.sum()} points within {half:.2f} eV of its first peak, 7 are needed",
             "measure the reference in finer steps",
         )
-    t, y = (energy[window] - start) / half, mu[window]
-    sigma = np.ones(t.size) if errors is None else errors[window]
-    design = t[:, None] ** np.arange(4)
-    coefficients, *_ = np.linalg.lstsq(design / sigma[:, None], y / sigma, rcond=None)
-    covariance = np.linalg.inv((design / sigma[:, None]).T @ (design / sigma[:, None]))
-    if errors is None:
-        covariance *= ((y - design @ coefficients) ** 2).sum() / (t.size - 4)
-    _, b, c, d = coefficients
-    root = c**2 - 3 * b * d
-    # The maximum is where b + 2 c t + 3 d t² = 0 with a falling slope; written so that d may vanish.
-    at = -b / (c - np.sqrt(root)) if root > 0 and c < 0 else np.inf
-    if abs(at) > 1:
+    x, y = energy[window] - start, mu[window]
+    sigma = np.full(x.size, float(np.ptp(y)) / 100) if errors is None else errors[window]
+
+    def misfit(p: Array) -> Array:
+        height, centre, width, lorentz, base, slope = p
+        z = (x - centre) / (width * fwhm)
+        line = lorentz / (1 + 4 * z**2) + (1 - lorentz) * np.exp(-4 * np.log(2) * z**2)
+        return np.asarray((np.ptp(y) * height * line + base + slope * x - y) / sigma)
+
+    guess = [1.0, 0.0, 1.0, 0.3, float(y.min()), 0.0]
+    low, high = [0, -half, 0.3, 0, -np.inf, -np.inf], [np.inf, half, 3.0, 1, np.inf, np.inf]
+    best = least_squares(misfit, guess, bounds=(low, high), x_scale=[1, fwhm / 10, 1, 1, 1, 1])
+    # At a limit the shape is as it is there; only what is free has a covariance.
+    free = best.active_mask == 0
+    if not free[1] or best.x[0] < PROMINENCE:
         raise CalibrationError("reference scan", "has no maximum at its first peak", "is it a peak?")
-    gradient = np.array([0.0, 1.0, 2 * at, 3 * at**2]) / (2 * c + 6 * d * at)
-    return float(start + at * half), float(half * np.sqrt(gradient @ covariance @ gradient))
+    jacobian = best.jac[:, free]
+    covariance = np.linalg.pinv(jacobian.T @ jacobian)
+    scale = 2 * best.cost / max(x.size - int(free.sum()), 1)
+    if errors is not None:
+        scale = max(scale, 1.0)
+    place = int(free[:1].sum())
+    return float(start + best.x[1]), float(np.sqrt(scale * covariance[place, place]))

@@ -17,8 +17,12 @@ from beamline._lazy import attach
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "subtract_dark": "rixs.darks:subtract_dark",
         "mask_spikes": "rixs.spikes:mask_spikes",
         "straighten": "rixs.straightening:straighten",
+        "extract": "rixs.straightening:extract",
+        "subtract_background": "rixs.background:subtract_background",
+        "correct_energies": "rixs.energies:correct_energies",
         "normalize": "rixs.normalization:normalize",
         "make_map": "rixs.mapping:make_map",
         "reduce": "rixs.chain:reduce",
@@ -42,15 +46,19 @@ if TYPE_CHECKING:
     from rixs import figures as figures
     from rixs import simulate as simulate
     from rixs.absorption import self_absorption as self_absorption
+    from rixs.background import subtract_background as subtract_background
     from rixs.chain import reduce as reduce
     from rixs.comparison import compare as compare
     from rixs.cuts import window as window
+    from rixs.darks import subtract_dark as subtract_dark
+    from rixs.energies import correct_energies as correct_energies
     from rixs.features import low_loss as low_loss
     from rixs.features import oxidised_oxygen as oxidised_oxygen
     from rixs.loss import loss_window as loss_window
     from rixs.mapping import make_map as make_map
     from rixs.normalization import normalize as normalize
     from rixs.spikes import mask_spikes as mask_spikes
+    from rixs.straightening import extract as extract
     from rixs.straightening import straighten as straighten
     from rixs.yields import counter_yield as counter_yield
     from rixs.yields import emission_window as emission_window

@@ -49,8 +49,8 @@ def subtract_background(spectra: xr.Dataset, clip: Clip | None = None) -> xr.Dat
     -------
     Dataset
         `spectra` with the background subtracted from ``intensity``, its error added to ``intensity_errors``,
-        and ``row_background`` (frame, pixel; ADU) with ``row_background_errors``: largely common to all frames. The
-        attribute ``clip_bias`` says whether the clip was modelled.
+        and ``row_background`` (frame, pixel; ADU) with ``row_background_errors``: largely common to all
+        frames. The attribute ``clip_bias`` says whether the clip was modelled.
 
     Raises
     ------

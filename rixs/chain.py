@@ -15,6 +15,7 @@ from calibration import emission as emission_axis
 from calibration import gain as detector_gain
 from calibration.gain import PHOTON
 from rixs.background import subtract_background
+from rixs.energies import correct_energies
 from rixs.frames import signals
 from rixs.mapping import make_map
 from rixs.normalization import normalize
@@ -93,9 +94,11 @@ def reduce(
         raise SchemaError("scan", f"is of kind {kind}", "give images or rixs.spectra")
     if "empty_level" in spectra:
         spectra = subtract_background(spectra, clip)
-    normalized = normalize(spectra)
-    emission = emission or emission_axis.calibrate(normalized, excitation)
-    rmap = make_map(normalized, emission, excitation)
+    spectra = normalize(spectra)
+    if excitation is not None:
+        spectra = correct_energies(spectra, excitation)
+    emission = emission or emission_axis.calibrate(spectra)
+    rmap = make_map(spectra, emission)
     used = {
         "emission": emission, "excitation": excitation, "curvature": curvature, "gain": gain, "dark": dark,
         "clip": clip,

@@ -14,6 +14,8 @@ import numpy as np
 from beamline import provenance
 from beamline.errors import SchemaError
 from beamline.model import MASK
+from calibration.excitation import CORRECTION, corrected_energies
+from rixs.repeats import FLAGS, compare
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,21 +54,26 @@ def make_map(spectra: xr.Dataset, emission: EmissionAxis, excitation: Shift | No
         frames (time, exposure, channels with their errors) is known of the points: of repeats, ``exposure``
         is the time from the first start to the last end, ``time`` its middle, numbers are averaged, flags
         are all that are set, texts are listed. ``excitation_energy_errors`` is the error of the correction,
-        where there is one; it is common to all points.
+        where there is one; it is common to all points. Repeats are compared before they are averaged:
+        ``repeats_chi2``, and ``repeats_mask`` where they have changed, or changed with dose. The drift that
+        `emission` found is taken out.
 
     Raises
     ------
     SchemaError
         No spectrum has flux.
+    CalibrationError
+        `excitation` is given for energies that are corrected already.
     """
     import xarray as xr
 
-    shift = excitation.value if excitation is not None else 0.0
+    stated = corrected_energies(spectra, excitation)
+    shift = excitation.value if excitation is not None else float(spectra.attrs.get(CORRECTION, 0.0))
     pixel = spectra["pixel"].values.astype(float)
     axis = emission.energy(pixel) + (shift - emission.excitation_shift)
     width = np.abs(emission.dispersion(pixel))
-    stated = spectra["excitation_energy"].values
-    intensity = spectra["intensity"].values / width
+    moved = emission.moved(spectra)
+    intensity = moved_back(spectra["intensity"].values, moved) / width
     seen = np.asarray(np.isfinite(intensity).any(axis=1))
     if not seen.any():
         raise SchemaError("spectra", "hold no point with flux", "look at i0")
@@ -79,7 +86,7 @@ def make_map(spectra: xr.Dataset, emission: EmissionAxis, excitation: Shift | No
         """Average the rows of `values` over the repeats of each point."""
         return np.array([np.average(values[g], axis=0, weights=np.abs(weights[g])) for g in groups])
 
-    points = combine(stated) + shift
+    points = combine(stated)
     emission_energy = axis[columns]
     label = {"units": "eV", "long_name": "standard deviation of the emission axis"}
     units = f"{spectra.intensity.attrs['units']}/eV"
@@ -101,17 +108,25 @@ def make_map(spectra: xr.Dataset, emission: EmissionAxis, excitation: Shift | No
         attrs={key: value for key, value in spectra.attrs.items() if key not in ("kind", "history")},
     )
     if "intensity_errors" in spectra:
-        errors = spectra["intensity_errors"].values / width
+        errors = np.sqrt(moved_back(spectra["intensity_errors"].values ** 2, moved)) / width
         share = [np.abs(weights[g]) / np.abs(weights[g]).sum() for g in groups]
         total = [
             np.sqrt(((s[:, None] * errors[g]) ** 2).sum(axis=0)) for g, s in zip(groups, share, strict=True)
         ]
         rmap["intensity_errors"] = (dims, np.array(total)[:, columns])
+        dose = spectra["dose"].values if "dose" in spectra.coords else np.arange(len(stated), dtype=float)
+        agree = [compare(intensity[g], errors[g], dose[g]) for g in groups]
+        label = {"units": "", "long_name": "reduced chi² between repeats"}
+        rmap = rmap.assign_coords(
+            repeats_chi2=("excitation_energy", [chi2 for chi2, _ in agree], label),
+            repeats_mask=("excitation_energy", np.array([flag for _, flag in agree], np.uint8), FLAGS),
+        )
     rmap = rmap.assign_coords(_of_points(spectra, groups, set(rmap.variables)))
+    rmap.attrs.pop(CORRECTION, None)
     rmap.attrs["points_without_flux"] = ", ".join(f"{e:.3f} eV" for e in stated[~seen])
     if excitation is not None:
         rmap.attrs["excitation_shift"] = f"{excitation.value:+.4f} +- {excitation.error:.4f} eV"
-        if excitation.error > 0:
+        if excitation.error > 0 and "excitation_energy_errors" not in rmap.coords:
             error = np.full(points.size, excitation.error)
             label = {
                 "units": "eV",
@@ -119,6 +134,22 @@ def make_map(spectra: xr.Dataset, emission: EmissionAxis, excitation: Shift | No
             }
             rmap = rmap.assign_coords(excitation_energy_errors=("excitation_energy", error, label))
     return rmap
+
+
+def moved_back(values: Array, moved: Array) -> Array:
+    """Return spectra (frame, pixel) moved back by `moved` (frame; px), every pixel split between two."""
+    if not moved.any():
+        return values
+    result = np.full(values.shape, np.nan)
+    columns = np.arange(values.shape[1])
+    for i, d in enumerate(moved):
+        first = int(np.floor(d))
+        part = d - first
+        left, right = columns + first, columns + first + 1
+        inside = (left >= 0) & (right < columns.size)
+        row = values[i]
+        result[i, inside] = (1 - part) * row[left[inside]] + part * row[right[inside]]
+    return result
 
 
 def _of_points(spectra: xr.Dataset, groups: list[Indices], known: set[Any]) -> dict[Any, Any]:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from beamline.errors import CalibrationError
 from calibration import emission
+from calibration.elastic_fit import OPTICS, READ_BACK
 from calibration.excitation import Shift
 from calibration.records import load_record
 
@@ -51,12 +52,19 @@ def test_an_axis_may_fall_with_the_pixel() -> None:
 def test_the_errors_of_the_axis_are_its_scatter() -> None:
     pixels = np.array([60.0, 100.0, 130.0, 160.0])
     center = 130.0
-    # Linear in wavelength, as optics has it.
-    position = center + (1 - 530 / ENERGIES) * 530 / 0.1
-    truth = 530 / (1 - (pixels - center) * 0.1 / 530)
     pulls = []
     for seed in range(60):
-        axis = emission.calibrate(spectra(ENERGIES, position, seed, fixed=False))
+        rng = np.random.default_rng([seed, 2])
+        # Linear in wavelength, as optics has it, but for what is not known of it.
+        aberration = rng.normal(0, OPTICS) * 0.1**2 / 530
+        grid = np.linspace(0, 200, 2001)
+        of_pixel = 530 / (1 - (grid - center) * 0.1 / 530) + aberration * (grid - center) ** 2
+        moved = rng.normal(0, emission.DRIFT) * np.linspace(-0.5, 0.5, ENERGIES.size)
+        position = np.interp(ENERGIES, of_pixel, grid) + moved
+        data = spectra(ENERGIES, position, seed, fixed=False)
+        stated = ENERGIES + rng.normal(0, READ_BACK, ENERGIES.size)
+        axis = emission.calibrate(data.assign_coords(excitation_energy=("frame", stated)))
+        truth = np.interp(pixels, grid, of_pixel)
         pulls.append((axis.energy(pixels) - truth) / axis.energy_errors(pixels))
     mean, scatter = np.mean(pulls, axis=0), np.std(pulls, axis=0)
     assert (np.abs(mean) < 3 / np.sqrt(60)).all()
@@ -89,7 +97,7 @@ def test_a_line_that_resonant_emission_draws_away_is_given_up() -> None:
     data = spectra(ENERGIES, position)
     data["intensity"][5:] *= 4
     axis = emission.calibrate(data)
-    assert len(axis.energies) == 6
+    assert max(axis.energies) < 529.5
     assert axis.dispersion(110.0) == pytest.approx(0.1, rel=0.02)
 
 
