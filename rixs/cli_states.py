@@ -26,7 +26,8 @@ def rixs_compare(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Comparison (.nc).")] = None,
     feature: Annotated[str, typer.Option(help="oxidised_oxygen or low_loss.")] = "oxidised_oxygen",
     reference: Annotated[
-        str | None, typer.Option(help="State the others are compared with; else the first.")
+        str | None,
+        typer.Option(help="State the others are compared with; else pristine, or the lowest voltage."),
     ] = None,
     window: Annotated[
         tuple[float, float], typer.Option(metavar="LO HI", help="Excitation energies integrated, eV.")
@@ -61,7 +62,7 @@ def rixs_compare(
 
 
 def gather(arguments: list[str]) -> dict[str, list[xr.Dataset]]:
-    """Return the maps by state of arguments "STATE=FILE", or of files of results.
+    """Return the maps by state of arguments "STATE=FILE", or of files of results, pristine first.
 
     Raises
     ------
@@ -72,6 +73,7 @@ def gather(arguments: list[str]) -> dict[str, list[xr.Dataset]]:
     """
     from beamline import store
     from beamline.errors import ConfigError
+    from rixs.comparison import in_order
     from rixs.states import maps_by_state
 
     states: dict[str, list[xr.Dataset]] = {}
@@ -86,7 +88,7 @@ def gather(arguments: list[str]) -> dict[str, list[xr.Dataset]]:
             raise ConfigError(argument, "holds no map", "give STATE=FILE, a map or a file of results")
         for state, maps in found.items():
             states.setdefault(state, []).extend(maps)
-    return states
+    return {state: states[state] for state in in_order(states)}
 
 
 def _state(row: xr.Dataset) -> dict[str, Any]:

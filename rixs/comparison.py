@@ -32,6 +32,7 @@ SIGNIFICANT = 3.0
 
 _VOLTAGE = re.compile(r"(\d+(?:\.\d+)?)\s*V\b")
 _CYCLE = re.compile(r"(?i)\bcyc(?:le)?s?\.?[\s_-]*(\d+)|(\d+)(?:st|nd|rd|th)?[\s_-]*cycles?\b")
+_PRISTINE = re.compile(r"(?i)pristine|fresh|uncycled|as[ _-]?prepared|OCV")
 _DISCHARGED = re.compile(r"(?i)discharged?|\bdis\b|\bDC\b")
 
 
@@ -171,6 +172,23 @@ def findings(table: xr.Dataset) -> list[str]:
         )
         sentences += [_cycling(table, series[0], later) for later in series[1:]]
     return sentences
+
+
+def in_order(states: Mapping[str, Any]) -> list[str]:
+    """Return labels of states in the order of a paper: pristine, charged by voltage and cycle, discharged.
+
+    The first is the reference of `compare`; where none is called pristine, that of the lowest voltage.
+    """
+    facts = {label: _facts(label, {}, {}) for label in states}
+    pristine = [label for label in states if _PRISTINE.search(label)]
+
+    def place(label: str) -> tuple[Any, ...]:
+        fact = facts[label]
+        voltage = np.inf if np.isnan(fact.voltage) else fact.voltage
+        cycle = 0.0 if np.isnan(fact.cycle) else fact.cycle
+        return label not in pristine, bool(pristine) and fact.discharged, voltage, cycle
+
+    return sorted(states, key=place)
 
 
 @dataclass(frozen=True)

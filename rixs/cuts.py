@@ -80,7 +80,7 @@ def window(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
         cut["intensity_errors"] = ("emission_energy", np.sqrt(variance))
     if "excitation_energy_errors" in rmap.coords:
         ends = [_interpolated(energy, rmap["intensity"].values, end) for end in (lo, hi)]
-        moved = np.abs(ends[1] - ends[0]) * rmap["excitation_energy_errors"].values[0]
+        moved = np.abs(ends[1] - ends[0]) * float(rmap["excitation_energy_errors"].values[used].mean())
         label = {"units": units, "long_name": "error from the excitation axis, common to all points"}
         cut["intensity_systematic"] = ("emission_energy", moved, label)
     if "i0_mask" in rmap.coords:

@@ -258,7 +258,7 @@ def _above_bands(
     across = np.gradient(_smoothed(region.intensity), region.excitation, axis=0)
     shift = 0.0
     if "excitation_energy_errors" in rmap.coords:
-        shift = float(rmap["excitation_energy_errors"].values[0])
+        shift = float(rmap["excitation_energy_errors"].values.mean())
     own = np.sqrt(max(axis_error(rmap, float(np.mean(emission))) ** 2 - shift**2, 0.0))
     moved = np.array(
         [own * (weights * along).sum(axis=(1, 2)), shift * (weights * (along + across)).sum(axis=(1, 2))]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from beamline import plotting
-from rixs.comparison import compare
+from rixs.comparison import compare, in_order
 from rixs.features import EMISSION, WINDOW
 from rixs.figures import area_label, draw_map, highest
 
@@ -80,7 +80,7 @@ def _alike(states: dict[str, list[xr.Dataset]]) -> dict[str, list[xr.Dataset]]:
         {state: [m for m in found if together(m, one)] for state, found in states.items()} for one in every
     ]
     largest = max(groups, key=lambda group: sum(map(len, group.values())), default={})
-    return {state: found for state, found in largest.items() if found}
+    return {state: largest[state] for state in in_order(largest) if largest[state]}
 
 
 def maps(states: Mapping[str, xr.Dataset], window: tuple[float, ...] = WINDOW) -> Figure:

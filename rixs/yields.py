@@ -283,7 +283,7 @@ def axis_error(rmap: xr.Dataset, emission: float) -> float:
         at = rmap["emission_energy_errors"].sel(emission_energy=emission, method="nearest")
         total = float(at)
     if "excitation_energy_errors" in rmap.coords:
-        total = float(np.hypot(total, rmap["excitation_energy_errors"].values[0]))
+        total = float(np.hypot(total, rmap["excitation_energy_errors"].values.mean()))
     return total if np.isfinite(total) else 0.0
 
 

@@ -14,6 +14,7 @@ import beamline
 import rixs
 from beamline.errors import ConfigError, SchemaError
 from beamline.export import export_result
+from rixs.comparison import in_order
 from rixs.replicates import Mean, between, means
 from rixs.simulated_features import BROADENED, CHARGED, PRISTINE, map_of
 
@@ -67,6 +68,13 @@ def test_labels_can_be_explained() -> None:
     assert (float(table.voltage[1]), float(table.cycle[1])) == (4.8, 100.0)
     assert table.attrs["between_samples"].startswith("not known")
     assert np.isnan(table.voltage[0])
+
+
+def test_states_are_put_in_the_order_of_a_paper() -> None:
+    given = ["4.8 V cycle 50", "discharged 2.7 V", "4.8 V cycle 1", "4.55 V", "Pristine", "odd"]
+    order = in_order(dict.fromkeys(given))
+    assert order == ["Pristine", "4.55 V", "4.8 V cycle 1", "4.8 V cycle 50", "odd", "discharged 2.7 V"]
+    assert in_order({"4.8 V": 0, "2.7 V discharged": 0}) == ["2.7 V discharged", "4.8 V"]
 
 
 def test_low_loss_is_compared_as_well() -> None:
