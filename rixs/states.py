@@ -248,7 +248,7 @@ def _draw_areas(axes: Axes, table: xr.Dataset, states: list[int], colors: dict[i
             axes.axhspan(value - error, value + error, color=colors[i], alpha=0.25, lw=0)
             axes.annotate(
                 str(table["state"].values[i]),
-                (0.45, value + error),
+                (0.45, max(value + error, 0.0)),  # not on the line of zero
                 xycoords=("axes fraction", "data"),
                 xytext=(0, 1),
                 textcoords="offset points",

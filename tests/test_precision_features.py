@@ -16,10 +16,3 @@ def test_files_of_adress_say_their_numbers(data_dir: Path) -> None:
     assert image.value == image.limit
     assert events.value.startswith("4140, 100, 67.79, ")
     assert "cannot be told from zero" in flux.value
-
-
-def test_coverage_is_counted() -> None:
-    lines = list(precision_features.replicates(Path()))
-    shares = [float(part.rstrip(" %")) for line in lines for part in line.value.split(",")]
-    assert len(shares) == 15
-    assert 60 < min(shares) <= max(shares) < 80
