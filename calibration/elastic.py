@@ -189,34 +189,49 @@ def _fit_line(
     pixel: Array, spectrum: Array, errors: Array | None, start: float, width: float
 ) -> tuple[float, float, float] | None:
     """Return position, error and standard deviation (px) of the line near `start`, or None."""
-    from scipy.optimize import curve_fit
-
-    def model(x: Array, height: float, center: float, sigma: float, base: float) -> Array:
-        return np.asarray(height * np.exp(-0.5 * ((x - center) / sigma) ** 2) + base)
-
     window = (np.abs(pixel - start) <= 3 * width) & np.isfinite(spectrum)
-    x, y = pixel[window], spectrum[window]
-    if x.size < 6:
+    x, y = pixel[window] - start, spectrum[window]
+    if x.size < 6 or np.ptp(y) == 0:
         return None
     # A fit weighted with the counting error of each pixel would be drawn to pixels that fluctuated low.
-    sigma = None if errors is None else np.full(x.size, np.sqrt(np.mean(errors[window] ** 2)))
-    try:
-        best, covariance = curve_fit(
-            model,
-            x,
-            y,
-            p0=(np.ptp(y), start, width, y.min()),
-            sigma=sigma,
-            absolute_sigma=sigma is not None,
-            bounds=(
-                (0, start - 2 * width, 0.2 * width, -np.inf),
-                (np.inf, start + 2 * width, 4 * width, np.inf),
-            ),
-        )
-    except (RuntimeError, ValueError):
+    noise = 1.0 if errors is None else float(np.sqrt(np.mean(errors[window] ** 2)))
+    centre, sigma, damping, misfit = 0.0, width, 1e-3, np.inf
+    for _ in range(50):
+        z = (x - centre) / sigma
+        line = np.exp(-0.5 * z**2)
+        basis = np.column_stack([line, np.ones_like(x)])
+        (height, base), *_ = np.linalg.lstsq(basis, y, rcond=None)
+        rest = y - height * line - base
+        now = float(rest @ rest)
+        slopes = np.column_stack([basis, height * line * z / sigma, height * line * z**2 / sigma])
+        normal = slopes.T @ slopes
+        if now <= misfit:
+            done = misfit - now < 1e-9 * now
+            kept, misfit, damping = (centre, sigma, height, normal, now), now, damping / 5
+            if done:
+                break
+        else:
+            centre, sigma, height, normal, now = kept
+            damping *= 10
+            if damping > 1e6:
+                break
+            z = (x - centre) / sigma
+            line = np.exp(-0.5 * z**2)
+            slopes = np.column_stack(
+                [line, np.ones_like(x), height * line * z / sigma, height * line * z**2 / sigma]
+            )
+            base = float(np.mean(y - height * line))
+            rest = y - height * line - base
+        step = np.linalg.lstsq(normal + damping * np.diag(np.diag(normal)), slopes.T @ rest, rcond=None)[0]
+        centre = float(np.clip(centre + step[2], -2 * width, 2 * width))
+        sigma = float(np.clip(sigma + step[3], 0.2 * width, 4 * width))
+    centre, sigma, height, normal, now = kept
+    if height <= 0 or abs(centre) >= 2 * width:
         return None
-    error = float(np.sqrt(covariance[1, 1]))
-    return (float(best[1]), error, float(best[2])) if 0 < error < width / 2 else None
+    scale = noise**2 if errors is not None else now / (x.size - 4)
+    variance = float(np.linalg.pinv(normal)[2, 2]) * scale
+    error = float(np.sqrt(max(variance, 0.0)))
+    return (start + centre, error, sigma) if 0 < error < width / 2 else None
 
 
 def _agreeing(lines: list[Line], energies: Array) -> list[Line]:

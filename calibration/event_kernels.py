@@ -1,4 +1,4 @@
-"""Isolated photons in an image: the loop over pixels that may be one."""
+"""Loops over the pixels of an image: isolated photons, and the moments of columns without light."""
 
 from __future__ import annotations
 
@@ -40,3 +40,16 @@ def isolated_events(signal: Signal, y: Integers, x: Integers, gate: float) -> Fl
                     found[count, 3 * q + p] = signal[b + q - 1, a + p - 1]
             count += 1
     return found[:count]
+
+
+@numba.njit(cache=True)
+def column_moments(counts: Signal, middle: Floats, limit: Floats, moments: Floats) -> None:
+    """Add number, sum and sum of squares about `middle` of every column's pixels within `limit` of it."""
+    rows, columns = counts.shape
+    for y in range(rows):
+        for x in range(columns):
+            off = counts[y, x] - middle[x]
+            within = 1.0 if abs(off) <= limit[x] else 0.0
+            moments[0, x] += within
+            moments[1, x] += within * off
+            moments[2, x] += within * off * off

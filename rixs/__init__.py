@@ -21,6 +21,8 @@ __getattr__, __dir__ = attach(
         "mask_spikes": "rixs.spikes:mask_spikes",
         "straighten": "rixs.straightening:straighten",
         "extract": "rixs.straightening:extract",
+        "extend": "rixs.straightening:extend",
+        "count_photons": "rixs.photons:count_photons",
         "subtract_background": "rixs.background:subtract_background",
         "correct_energies": "rixs.energies:correct_energies",
         "normalize": "rixs.normalization:normalize",
@@ -57,7 +59,9 @@ if TYPE_CHECKING:
     from rixs.loss import loss_window as loss_window
     from rixs.mapping import make_map as make_map
     from rixs.normalization import normalize as normalize
+    from rixs.photons import count_photons as count_photons
     from rixs.spikes import mask_spikes as mask_spikes
+    from rixs.straightening import extend as extend
     from rixs.straightening import extract as extract
     from rixs.straightening import straighten as straighten
     from rixs.yields import counter_yield as counter_yield

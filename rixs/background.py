@@ -33,6 +33,9 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 ROUNDS = 8
 
+LEAKS = 4.0
+"""Charge of photons in empty pixels is believed above so many of its standard deviations."""
+
 
 @provenance.step("rixs.subtract_background", returns="rixs.spectra")
 def subtract_background(spectra: xr.Dataset, clip: Clip | None = None) -> xr.Dataset:
@@ -67,7 +70,8 @@ def subtract_background(spectra: xr.Dataset, clip: Clip | None = None) -> xr.Dat
     scale = rows / np.where(measured, live, np.nan)
     near, hit = spectra["photon_rows"].values, spectra["hit_rows"].values
     level = spectra["empty_level"].values
-    charge = np.nan_to_num(np.maximum(spectra["intensity"].values / scale - live * np.nanmean(level), 0))
+    # Not the sum of all rows: it shares its noise with the empty pixels.
+    charge = spectra["photon_charge"].values
     pattern, pattern_errors, pedestal = _empty_pixels(level, live - near, charge, noise)
     empty = pattern + pedestal[:, None]
 
@@ -131,7 +135,8 @@ def _empty_pixels(level: Array, weight: Array, charge: Array, noise: float) -> t
         column = (weight * charge).sum(axis=0) / np.maximum(number, 1e-9)
         varied = charge - column
         information = float((weight * varied**2).sum())
-        # Charge that leaks makes pixels fuller, never emptier.
-        leak = max(float((weight * varied * rest).sum()) / information, 0.0) if information > 0 else 0.0
+        found = float((weight * varied * rest).sum()) / information if information > 0 else 0.0
+        # Charge that leaks makes pixels fuller, never emptier; what noise may be is left alone.
+        leak = found if found > LEAKS * noise / np.sqrt(max(information, 1e-300)) else 0.0
     errors = np.sqrt(share * own + noise**2 / total)
     return mean + pattern, np.asarray(errors), pedestal

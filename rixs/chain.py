@@ -19,8 +19,8 @@ from rixs.energies import correct_energies
 from rixs.frames import signals
 from rixs.mapping import make_map
 from rixs.normalization import normalize
-from rixs.spikes import find_spikes, saturation_levels
-from rixs.straightening import extract
+from rixs.spikes import Spikes, find_spikes, saturation_levels
+from rixs.straightening import without_spikes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -84,10 +84,12 @@ def reduce(
     if kind == "images":
         _check_images(scan, dark)
         gain = gain or detector_gain.calibrate(scan, dark)
-        curvature = curvature or measure_curvature(scan, gain, dark)
+        spikes: list[Spikes] | None = None
+        if curvature is None:
+            curvature, spikes = _bent_lines(scan, gain, dark)
         if clip is None and "clipped" in scan.attrs:
             clip = _modelled(scan, gain)
-        spectra = extract(scan, curvature, gain, dark)
+        spectra = without_spikes(scan, curvature, gain, dark, spikes)
     elif kind == "rixs.spectra":
         spectra = _with_errors(scan, gain)
     else:
@@ -116,15 +118,23 @@ def measure_curvature(images: xr.Dataset, gain: Gain, dark: Dark | None = None) 
     CalibrationError
         As `calibration.curvature.calibrate` does.
     """
+    return _bent_lines(images, gain, dark)[0]
+
+
+def _bent_lines(images: xr.Dataset, gain: Gain, dark: Dark | None) -> tuple[Curvature, list[Spikes]]:
+    """Return the curvature, and the spikes that were found on the way."""
     from rixs.frame_kernels import photon_profiles
 
+    spikes = []
     strip = bent_lines.strip_of_rows(images.sizes["y"])
     gate = gain.offset + PHOTON * gain.gain
     profiles = np.zeros((images.sizes["frame"], int(strip[-1]) + 1, images.sizes["x"]))
     levels = saturation_levels(images)
     for profile, signal, level in zip(profiles, signals(images, dark), levels, strict=True):
-        photon_profiles(signal, find_spikes(signal, gain, level).mask, gate, strip, profile)
-    return bent_lines.from_profiles(profiles, strip, gain)
+        found = find_spikes(signal, gain, level)
+        photon_profiles(signal, found.mask(signal.shape), gate, strip, profile)
+        spikes.append(found)
+    return bent_lines.from_profiles(profiles, strip, gain), spikes
 
 
 def _modelled(scan: xr.Dataset, gain: Gain) -> Clip | None:

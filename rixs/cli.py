@@ -24,6 +24,12 @@ def rixs(
     ] = None,
     curvature: Annotated[Path | None, typer.Option(help="Saved curvature; else from the images.")] = None,
     gain: Annotated[Path | None, typer.Option(help="Saved gain; else from the images.")] = None,
+    dark: Annotated[
+        Path | None, typer.Option(help="Saved dark, where the images have their background.")
+    ] = None,
+    clip: Annotated[
+        Path | None, typer.Option(help="Saved model of images clipped at zero; else from the images.")
+    ] = None,
 ) -> Outcome:
     """Make a map of excitation and emission energy from scans of one sample."""
     import xarray as xr
@@ -33,7 +39,10 @@ def rixs(
     from rixs.chain import reduce
     from rixs.measurement import load_calibrations
 
-    files = {"emission": emission, "excitation": excitation, "curvature": curvature, "gain": gain}
+    files = {
+        "emission": emission, "excitation": excitation, "curvature": curvature, "gain": gain, "dark": dark,
+        "clip": clip,
+    }  # fmt: skip
     records = load_calibrations(files)
     scan = beamline.read(scans[0] if len(scans) == 1 else list(scans))
     kind = scan.attrs.get("kind")
@@ -104,6 +113,13 @@ def _summary(rmap: xr.Dataset) -> dict[str, Any]:
         "elastic_lines": len(axis.energies),
         "emission_axis_chi2": axis.chi2_reduced,
     }
+    if "clip_bias" in rmap.attrs:
+        found["clip"] = rmap.attrs["clip_bias"]
+    changed = int(np.count_nonzero(rmap["repeats_mask"].values)) if "repeats_mask" in rmap.coords else 0
+    if changed:
+        found["points_whose_repeats_differ"] = changed
+    if axis.drift_errors > 0:
+        found["drift"] = {"value": axis.drift, "error": axis.drift_errors, "units": "px over the scan"}
     if "gain" in records:
         gain = records["gain"]
         found["gain"] = {"value": gain.gain, "error": gain.gain_errors, "units": "ADU per photon"}

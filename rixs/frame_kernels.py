@@ -34,20 +34,48 @@ def photon_profiles(signal: Signal, mask: Flags, gate: float, strip: Integers, p
 
 
 @numba.njit(cache=True)
+def brighter_pixels(signal: Signal, limit: float, y: Integers, x: Integers) -> int:
+    """Write the pixels above `limit` into `y` and `x` as far as they go; return how many there are."""
+    rows, columns = signal.shape
+    count = 0
+    for b in range(rows):
+        number = 0
+        for a in range(columns):
+            number += signal[b, a] > limit
+        if number:
+            for a in range(columns):
+                if signal[b, a] > limit:
+                    if count < y.size:
+                        y[count], x[count] = b, a
+                    count += 1
+    return count
+
+
+@numba.njit(cache=True)
 def mark_hits(
-    signal: Signal, y: Integers, x: Integers, single: Floats, pair: Floats, track: Floats, mask: Flags
+    signal: Signal,
+    y: Integers,
+    x: Integers,
+    single: Floats,
+    pair: Floats,
+    track: Floats,
+    mask: Flags,
+    hits: Integers,
+    count: int,
 ) -> int:
-    """Mark hit pixels among the candidates (y, x) with `HIT`, return how many.
+    """Mark hit pixels among the candidates (y, x) with `HIT` and add them to the `count` there are in `hits`.
 
     A pixel is hit above the limit `single` of its column; above `pair`, if one of its 8 neighbours is above
-    its own `pair`; and above `track`, if a neighbour is hit.
+    its own `pair`; and above `track`, if a neighbour is hit. Returns how many hits there are now; those that
+    `hits` (2, most) has no place for are marked as well.
     """
     rows, columns = signal.shape
-    stack = np.empty((2, rows * columns if y.size > rows * columns else max(9 * y.size, 1)), np.int64)
-    top = 0
-    count = 0
+    most = hits.shape[1]
+    first = count
     for i in range(y.size):
         b, a = y[i], x[i]
+        if mask[b, a] == HIT:
+            continue
         value = signal[b, a]
         hit = value > single[a]
         if not hit and value > pair[a]:
@@ -55,21 +83,19 @@ def mark_hits(
                 for p in range(max(a - 1, 0), min(a + 2, columns)):
                     if (q != b or p != a) and signal[q, p] > pair[p]:
                         hit = True
-        if hit and mask[b, a] != HIT:
+        if hit and count < most:
             mask[b, a] = HIT
+            hits[0, count], hits[1, count] = b, a
             count += 1
-            stack[0, top], stack[1, top] = b, a
-            top += 1
-    while top > 0:
-        top -= 1
-        b, a = stack[0, top], stack[1, top]
+    while first < count:
+        b, a = hits[0, first], hits[1, first]
+        first += 1
         for q in range(max(b - 1, 0), min(b + 2, rows)):
             for p in range(max(a - 1, 0), min(a + 2, columns)):
-                if mask[q, p] != HIT and signal[q, p] > track[p]:
+                if mask[q, p] != HIT and signal[q, p] > track[p] and count < most:
                     mask[q, p] = HIT
+                    hits[0, count], hits[1, count] = q, p
                     count += 1
-                    stack[0, top], stack[1, top] = q, p
-                    top += 1
     return count
 
 
@@ -88,7 +114,8 @@ def mark_neighbours(y: Integers, x: Integers, mask: Flags) -> None:
 def sum_rows(signal: Signal, mask: Flags, gate: float, first: Integers, part: Floats, sums: Floats) -> None:
     """Add every row to `sums` (quantity of `SUMS`, pixel): `1 - part` from pixel `first` on, `part` one on.
 
-    Pixels whose `mask` is not zero are left out. A pixel above `gate` holds a photon.
+    Pixels whose `mask` is not zero are left out. A pixel above `gate` holds a photon. Live pixels are counted
+    as those that are not: the caller adds what all would be.
     """
     rows, columns = signal.shape
     above = np.zeros(columns + 2, np.uint8)
@@ -96,9 +123,9 @@ def sum_rows(signal: Signal, mask: Flags, gate: float, first: Integers, part: Fl
     below = np.zeros(columns + 2, np.uint8)
     column = np.zeros(columns + 2, np.uint8)
     near = np.zeros(columns, np.uint8)
-    row = np.zeros((len(SUMS), columns))
+    value = np.zeros(columns)
     for x in range(columns):
-        here[x + 1] = signal[0, x] > gate and mask[0, x] == 0
+        here[x + 1] = (signal[0, x] > gate) & (mask[0, x] == 0)
     for y in range(rows):
         if y + 1 < rows:
             for x in range(columns):
@@ -107,22 +134,69 @@ def sum_rows(signal: Signal, mask: Flags, gate: float, first: Integers, part: Fl
             below[:] = 0
         for x in range(columns + 2):
             column[x] = above[x] | here[x] | below[x]
+        dead = 0
         for x in range(columns):
-            near[x] = column[x] | column[x + 1] | column[x + 2]
-        for x in range(columns):
-            live = 1.0 if mask[y, x] == 0 else 0.0
-            value = signal[y, x] * live if live > 0 else 0.0
-            touched = live * near[x]
-            row[0, x] = value
-            row[1, x] = live
-            row[2, x] = value * near[x]
-            row[3, x] = touched
-            row[4, x] = here[x + 1]
+            live = mask[y, x] == 0
+            dead += not live
+            near[x] = (column[x] | column[x + 1] | column[x + 2]) * live
+            value[x] = signal[y, x] if live else 0.0
         left, right, at = 1 - part[y], part[y], first[y]
-        for k in range(len(SUMS)):
+        for x in range(columns):
+            sums[0, at + x] += left * value[x]
+            sums[2, at + x] += left * value[x] * near[x]
+            sums[3, at + x] += left * near[x]
+            sums[4, at + x] += left * here[x + 1]
+        if right > 0:
             for x in range(columns):
-                sums[k, at + x] += left * row[k, x]
-            if right > 0:
-                for x in range(columns):
-                    sums[k, at + 1 + x] += right * row[k, x]
+                sums[0, at + 1 + x] += right * value[x]
+                sums[2, at + 1 + x] += right * value[x] * near[x]
+                sums[3, at + 1 + x] += right * near[x]
+                sums[4, at + 1 + x] += right * here[x + 1]
+        if dead > 0:
+            for x in range(columns):
+                if mask[y, x] != 0:
+                    sums[1, at + x] -= left
+                    if right > 0:
+                        sums[1, at + 1 + x] -= right
         above, here, below = here, below, above
+
+
+@numba.njit(cache=True)
+def count_events(
+    signal: Signal,
+    mask: Flags,
+    y: Integers,
+    x: Integers,
+    offset: float,
+    gain: float,
+    shift: Floats,
+    pad: int,
+    oversampling: int,
+    counts: Floats,
+) -> None:
+    """Add the photons of events among the pixels (y, x) to `counts`, bins of 1/oversampling px from -pad on.
+
+    An event is a pixel no neighbour exceeds; of equal ones, the first in the order of rows.
+    """
+    rows, columns = signal.shape
+    for i in range(y.size):
+        b, a = y[i], x[i]
+        value = signal[b, a]
+        top = True
+        charge, moment = 0.0, 0.0
+        for q in range(max(b - 1, 0), min(b + 2, rows)):
+            for p in range(max(a - 1, 0), min(a + 2, columns)):
+                other = signal[q, p]
+                earlier = q < b or (q == b and p < a)
+                if other > value or (earlier and other == value):
+                    top = False
+                if mask[q, p] == 0:
+                    held = other - offset
+                    charge += held
+                    moment += max(held, 0.0) * (p - a)
+        if top:
+            photons = max(np.rint(charge / gain), 1.0)
+            place = a + moment / max(charge, gain) - shift[b] + pad + 0.5
+            at = int(np.floor(place * oversampling))
+            if 0 <= at < counts.size:
+                counts[at] += photons

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from beamline._lazy import resolve
 from beamline.config import InputFile, MeasurementConfig, find_files
 from beamline.errors import JoinError
 from beamline.readers.registry import concatenate
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound="Calibration")
 
+CALIBRATIONS = {
+    "emission": "calibration.emission:EmissionAxis",
+    "excitation": "calibration.excitation:Shift",
+    "curvature": "calibration.curvature:Curvature",
+    "gain": "calibration.gain:Gain",
+    "dark": "calibration.dark:Dark",
+    "clip": "calibration.clip:Clip",
+}
+"""Roles of calibrations in `rixs.reduce`, and their classes."""
+
 TEMPLATE = """\
 [rixs.sample]                         # one table for each map
 files = ["raw/CCD Scan 17174/*-AI.txt"]   # one scan, or several of one sample that make one map
@@ -28,6 +39,8 @@ window = [530.6, 531.8]               # excitation energies integrated, eV
 # excitation = "excitation.json"      # correction of the excitation energies (TiO2)
 # curvature = "curvature.json"        # by default from the scan's own images
 # gain = "gain.json"                  # by default from the scan's own images
+# dark = "dark.json"                  # where the images still have their background
+# clip = "clip.json"                  # of images clipped at zero; by default from the scan's own images
 # channels = ["cycler"]               # what these were at each point; needs the two lines below
 # stamp = "start"                     # moment of the exposure the scan's times stand for
 # exposure = 300                      # of a point, s
@@ -59,6 +72,13 @@ class RixsMeasurement(MeasurementConfig):
     gain: InputFile | None = Field(
         default=None, description="Saved gain of the detector; by default from the scan's own images."
     )
+    dark: InputFile | None = Field(
+        default=None, description="Saved dark of the detector; by default the images have it subtracted."
+    )
+    clip: InputFile | None = Field(
+        default=None,
+        description="Saved model of images clipped at zero; by default from the scan's own images.",
+    )
 
     stamp: Literal["start", "middle", "end"] | None = Field(
         default=None,
@@ -88,8 +108,7 @@ class RixsMeasurement(MeasurementConfig):
         CalibrationError
             A file cannot be read, or holds another calibration.
         """
-        named = {name: getattr(self, name) for name in ("emission", "excitation", "curvature", "gain")}
-        return load_calibrations(named)
+        return load_calibrations({name: getattr(self, name) for name in CALIBRATIONS})
 
 
 def load_calibrations(files: dict[str, Path | None]) -> dict[str, Calibration]:
@@ -101,20 +120,16 @@ def load_calibrations(files: dict[str, Path | None]) -> dict[str, Calibration]:
         A file cannot be read, or holds another calibration than its role asks for.
     """
     from beamline.errors import CalibrationError
-    from calibration.curvature import Curvature
-    from calibration.emission import EmissionAxis
-    from calibration.excitation import Shift
-    from calibration.gain import Gain
     from calibration.records import load_record
 
-    kinds = {"emission": EmissionAxis, "excitation": Shift, "curvature": Curvature, "gain": Gain}
     loaded = {}
     for role, file in files.items():
         if file is None:
             continue
         record = load_record(file)
-        if not isinstance(record, kinds[role]):
-            raise CalibrationError(file, f"is a {type(record).__name__}, not a {kinds[role].__name__}")
+        kind = resolve(CALIBRATIONS[role])
+        if not isinstance(record, kind):
+            raise CalibrationError(file, f"is a {type(record).__name__}, not a {kind.__name__}")
         loaded[role] = record
     return loaded
 

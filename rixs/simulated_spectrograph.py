@@ -81,8 +81,8 @@ ALS_801 = Spectrograph(
 """iRIXS as its files of 2024 show it: 457 to 795 eV on 2048 columns, 0.125 eV per pixel at the O K edge."""
 
 FINE = Spectrograph(
-    rows=128,
-    columns=1152,
+    rows=64,
+    columns=1024,
     center_energy=526.0,
     dispersion=0.02,
     tilt=1.5,

@@ -56,13 +56,21 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Spikes:
-    """Spikes of one frame: its mask (y, x; `SPIKE`, `SATURATED`) and the numbers of `LABELS`."""
+    """Spikes of one frame: the flagged pixels (y, x) with their flags, and the numbers of `LABELS`."""
 
-    mask: np.ndarray[Any, np.dtype[np.uint8]]
+    y: np.ndarray[Any, np.dtype[np.intp]]
+    x: np.ndarray[Any, np.dtype[np.intp]]
+    flags: np.ndarray[Any, np.dtype[np.uint8]]
     spike_pixels: int
     spike_charge: float
     photon_loss: float
     saturated_pixels: int
+
+    def mask(self, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Return the mask (y, x): `SPIKE`, `SATURATED`."""
+        mask = np.zeros(shape, np.uint8)
+        mask[self.y, self.x] = self.flags
+        return mask
 
 
 @provenance.step("rixs.mask_spikes", returns="images", framewise=True)
@@ -93,7 +101,7 @@ def mask_spikes(images: xr.Dataset, gain: Gain, loss: float = LOSS) -> xr.Datase
     found = [
         find_spikes(signal, gain, level, loss) for signal, level in zip(signals(images), levels, strict=True)
     ]
-    mask = np.array([each.mask for each in found])
+    mask = np.array([each.mask(images["counts"].shape[1:]) for each in found])
     flagged = images.assign(counts_mask=(("frame", "y", "x"), mask, FLAGS))
     return flagged.assign_coords(frame_coords(found))
 
@@ -132,13 +140,14 @@ def find_spikes(
     from rixs import frame_kernels
 
     rows, columns = signal.shape
-    hits = np.zeros(signal.shape, np.uint8)
+    mask = np.zeros(signal.shape, np.uint8)
     profile = np.zeros((1, columns))
     gate = gain.offset + PHOTON * gain.gain
-    frame_kernels.photon_profiles(signal, hits, gate, np.zeros(rows, np.int64), profile)
+    frame_kernels.photon_profiles(signal, mask, gate, np.zeros(rows, np.int64), profile)
     gated = profile[0]
     # Below 1.5 photons nothing is ever a spike.
-    y, x = np.nonzero(signal > gain.offset + 1.5 * gain.gain)
+    y, x = _brighter(signal, gain.offset + 1.5 * gain.gain)
+    hits = np.empty((2, signal.size if y.size > signal.size // 64 else 64 * y.size + 1), np.int64)
     live: Array = np.full(columns, float(rows))
     charge, count = gated, 0
     # Every round a lower rate flags smaller spikes; rates only fall, so this ends.
@@ -147,28 +156,39 @@ def find_spikes(
         single, pair, track = (
             gain.offset + (n + 0.5) * gain.gain + 5 * gain.read_noise for n in _limits(rate, loss)
         )
-        more = frame_kernels.mark_hits(signal, y, x, single, pair, track, hits)
-        if more == 0:
+        now = frame_kernels.mark_hits(signal, y, x, single, pair, track, mask, hits, count)
+        if now == count:
             break
-        count += more
-        hit = np.nonzero(hits)
-        taken = np.bincount(hit[1], weights=signal[hit], minlength=columns)
-        live = rows - np.bincount(hit[1], minlength=columns)
+        count = now
+        b, a = hits[:, :count]
+        taken = np.bincount(a, weights=signal[b, a], minlength=columns)
+        live = np.maximum(rows - np.bincount(a, minlength=columns), 1.0)
         charge = np.maximum(gated - taken, 0)
-        live = np.maximum(live, 1)
     excess = 0.0
-    mask = hits
     if count:
-        excess = float((signal[hit] - gain.offset - (charge / live)[hit[1]]).sum(dtype=float))
-        frame_kernels.mark_neighbours(hit[0], hit[1], mask)
-        mask = np.minimum(mask, SPIKE)
+        excess = float((signal[b, a] - gain.offset - (charge / live)[a]).sum(dtype=float))
+        frame_kernels.mark_neighbours(b, a, mask)
+        mask = np.minimum(mask, SPIKE, out=mask)
     saturated = 0
     if np.isfinite(saturated_at):
-        full = signal >= saturated_at
-        saturated = int(full.sum())
+        full = _brighter(signal, np.nextafter(saturated_at, 0))
+        saturated = full[0].size
         mask[full] |= SATURATED
     expected = float((charge * _expected_loss(rate, loss)).sum() / max(charge.sum(), gain.gain))
-    return Spikes(mask, count, excess, expected, saturated)
+    flagged = _brighter(mask, 0.5)
+    return Spikes(*flagged, mask[flagged], count, excess, expected, saturated)
+
+
+def _brighter(signal: np.ndarray[Any, Any], limit: float) -> tuple[Any, Any]:
+    """Return the pixels (y, x) above `limit`."""
+    from rixs.frame_kernels import brighter_pixels
+
+    y, x = np.empty((2, max(signal.size // 16, 1024)), np.int64)
+    count = brighter_pixels(signal, limit, y, x)
+    if count > y.size:
+        y, x = np.empty((2, count), np.int64)
+        brighter_pixels(signal, limit, y, x)
+    return y[:count], x[:count]
 
 
 def _rate_limit(photons: Array, live: Array) -> Array:

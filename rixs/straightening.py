@@ -21,10 +21,10 @@ from beamline import provenance
 from beamline.errors import SchemaError
 from calibration.gain import PHOTON
 from rixs.frames import signals
-from rixs.spikes import find_spikes, frame_coords, saturation_levels
+from rixs.spikes import Spikes, find_spikes, frame_coords, saturation_levels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import xarray as xr
 
@@ -55,7 +55,8 @@ def straighten(images: xr.Dataset, curvature: Curvature, gain: Gain) -> xr.Datas
     Dataset
         ``intensity`` (frame, pixel) in ADU, scaled from the live rows to all; NaN where less than half of the
         rows are live. ``live_rows`` (frame, pixel) says how many were, ``photon_rows`` and ``hit_rows`` how
-        many of them were near a photon or held one, ``empty_level`` is the mean of the others (ADU).
+        many of them were near a photon or held one, ``photon_charge`` is what those near one hold (ADU) and
+        ``empty_level`` the mean of the others.
 
     Raises
     ------
@@ -98,13 +99,60 @@ def extract(images: xr.Dataset, curvature: Curvature, gain: Gain, dark: Dark | N
     SchemaError
         As `straighten`; or the dark is of another detector.
     """
+    return without_spikes(images, curvature, gain, dark)
+
+
+def without_spikes(
+    images: xr.Dataset,
+    curvature: Curvature,
+    gain: Gain,
+    dark: Dark | None = None,
+    known: Sequence[Spikes] | None = None,
+) -> xr.Dataset:
+    """Return what `extract` does; spikes of the frames that are known already are not looked for again."""
     sums, spikes = [], []
-    for signal, level in zip(signals(images, dark), saturation_levels(images), strict=True):
-        found = find_spikes(signal, gain, level)
-        sums.append(sum_frame(signal, found.mask, curvature, gain))
+    levels = saturation_levels(images)
+    for i, (signal, level) in enumerate(zip(signals(images, dark), levels, strict=True)):
+        found = find_spikes(signal, gain, level) if known is None else known[i]
+        sums.append(sum_frame(signal, found.mask(signal.shape), curvature, gain))
         spikes.append(found)
     spectra = spectra_of(np.array(sums), images, images.sizes["y"], gain)
     return spectra.assign_coords(frame_coords(spikes))
+
+
+@provenance.step("rixs.extend", returns="rixs.spectra")
+def extend(
+    spectra: xr.Dataset, images: xr.Dataset, curvature: Curvature, gain: Gain, dark: Dark | None = None
+) -> xr.Dataset:
+    """Add the spectra of frames that came since: the same numbers as those of all frames at once.
+
+    Parameters
+    ----------
+    spectra
+        From `extract`, with the same calibrations.
+    images
+        Kind ``images``: the new frames, or all of them, of which those whose ``file`` is known are left out.
+    curvature, gain, dark
+        As in `extract`.
+
+    Raises
+    ------
+    SchemaError
+        As `extract`; or the new spectra do not have the pixels of the old.
+    """
+    import xarray as xr
+
+    if "file" in spectra.coords and "file" in images.coords:
+        images = images.isel(frame=~np.isin(images["file"].values, spectra["file"].values))
+    if images.sizes["frame"] == 0:
+        return spectra
+    new = extract(images, curvature, gain, dark)
+    if not np.array_equal(new["pixel"].values, spectra["pixel"].values):
+        raise SchemaError("spectra", "have other pixels than the new frames", "use the same curvature")
+    both = xr.concat(
+        [spectra, new], "frame", data_vars="minimal", coords="minimal", compat="override", join="exact"
+    )
+    return both.assign_attrs({**new.attrs, **{key: spectra.attrs[key] for key in ("rows", "read_noise")}})
 
 
 def spectra_of(sums: Array, images: xr.Dataset, rows: int, gain: Gain) -> xr.Dataset:
@@ -130,6 +178,7 @@ def spectra_of(sums: Array, images: xr.Dataset, rows: int, gain: Gain) -> xr.Dat
             "live_rows": (dims, live),
             "photon_rows": (dims, near, label[0]),
             "hit_rows": (dims, hit, label[1]),
+            "photon_charge": (dims, charge, {"units": "ADU", "long_name": "charge in rows near a photon"}),
             "empty_level": (dims, level, {"units": "ADU", "long_name": "mean of the pixels without photons"}),
         },
         coords={
@@ -158,5 +207,9 @@ def sum_frame(signal: np.ndarray[Any, Any], mask: Mask, curvature: Curvature, ga
     pad = int(np.ceil(np.abs(shift).max(initial=0.0)))
     first = np.floor(-shift).astype(np.int64)
     sums = np.zeros((len(SUMS), columns + 2 * pad))
-    sum_rows(signal, mask, gain.offset + PHOTON * gain.gain, first + pad, -shift - first, sums)
+    part = -shift - first
+    for at, right in zip(first + pad, part, strict=True):
+        sums[1, at : at + columns] += 1 - right
+        sums[1, at + 1 : at + 1 + columns] += right
+    sum_rows(signal, mask, gain.offset + PHOTON * gain.gain, first + pad, part, sums)
     return sums
