@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from beamline import model, store, techniques
 from beamline._lazy import resolve
 from beamline.errors import ConfigError, RedoxlightError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS: dict[str, dict[str, Any]] = {
     # Without the version and the clock that matplotlib writes into a file on its own.
@@ -28,7 +30,8 @@ def draw(result: str | os.PathLike[str], folder: Path) -> tuple[list[Path], list
     result
         File of a result (or ``file::/group``). Every Dataset in it whose kind has a figure is drawn, as
         ``<technique>_<measurement>.png`` and ``.pdf``; a Dataset alone takes the name of its file. Where
-        there are several figures of it, each adds its own name.
+        there are several figures of it, each adds its own name. What a technique draws of several Datasets
+        together is ``<technique>_<name>``.
     folder
         Where to write; it is made where it is missing.
 
@@ -48,28 +51,42 @@ def draw(result: str | os.PathLike[str], folder: Path) -> tuple[list[Path], list
     file, group = store.split(result)
     written: list[Path] = []
     failed: list[str] = []
-    kinds = set()
-    for place, ds in store.leaves(store.open_result(result)):
-        kinds.add(kind := model.kind_of(ds))
-        if kind not in known:
+    leaves = {f"{group}/{place}".strip("/"): ds for place, ds in store.leaves(store.open_result(result))}
+    for path, ds in leaves.items():
+        if (make := known.get(model.kind_of(ds))) is None:
             continue
-        path = f"{group}/{place}".strip("/")
         name = "_".join(part for part in path.split("/") if part) or file.stem
         try:
-            figure = resolve(known[kind])(ds)
+            figure = resolve(make)(ds)
+            figures = figure if isinstance(figure, Mapping) else {"": figure}
+            for ending, one in figures.items():
+                written += _write(folder / f"{name}{ending and f'_{ending}'}", one)
         except RedoxlightError as error:
             failed.append(f"figure {name}: {error}")
+    for technique in techniques.techniques().values():
+        if not technique.gallery or len(leaves) < 2:
             continue
-        figures = figure if isinstance(figure, Mapping) else {"": figure}
-        for (ending, one), (suffix, options) in itertools.product(figures.items(), FORMATS.items()):
-            buffer = io.BytesIO()
-            one.savefig(buffer, format=suffix, **options)
-            written.append(folder / f"{name}{ending and f'_{ending}'}.{suffix}")
-            store.write_atomic(written[-1], buffer.getvalue())
+        try:
+            for name, figure in resolve(technique.gallery)(leaves).items():
+                written += _write(folder / f"{technique.name}_{name}", figure)
+        except RedoxlightError as error:
+            failed.append(f"figures of {technique.title} over the whole result: {error}")
     if not written and not failed:
+        kinds = sorted({model.kind_of(ds) for ds in leaves.values()})
         raise ConfigError(
             os.fspath(result),
-            f"holds nothing that has a figure ({', '.join(sorted(kinds))})",
+            f"holds nothing that has a figure ({', '.join(kinds)})",
             f"there are figures of {', '.join(sorted(known)) or 'nothing'}",
         )
     return written, failed
+
+
+def _write(path: Path, figure: Figure) -> list[Path]:
+    """Write a figure in all formats; `path` is without suffix."""
+    written = []
+    for suffix, options in FORMATS.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=suffix, **options)
+        written.append(path.with_name(f"{path.name}.{suffix}"))
+        store.write_atomic(written[-1], buffer.getvalue())
+    return written

@@ -163,6 +163,10 @@ KINDS: dict[str, Kind] = {
     ),
     "rixs.map": Kind("intensity", (("excitation_energy", "emission_energy"),), coords=("energy_loss",)),
     "rixs.cut": Kind("intensity", (("emission_energy",), ("excitation_energy",), ("energy_loss",))),
+    "rixs.feature": Kind("area", (("model",),), coords=("model",), indices=frozenset({"model"})),
+    "rixs.comparison": Kind(
+        "area", (("state",),), coords=("state", "voltage", "cycle"), indices=frozenset({"state"})
+    ),
     "xrd.patterns": Kind("intensity", (("frame", "two_theta"), ("two_theta",))),
     "xrd.cakes": Kind("intensity", (("frame", "azimuth", "two_theta"), ("azimuth", "two_theta"))),
     "xrd.peaks": Kind(

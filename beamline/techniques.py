@@ -33,6 +33,9 @@ class Technique:
     figures
         Kind of result to ``"module:function"``: ``(dataset) -> matplotlib Figure``, or a mapping of names to
         several.
+    gallery
+        ``"module:function"``: ``(Datasets of one result by their place) -> figures by name``; figures that
+        show several Datasets together ("pristine" beside "charged"). "" where there is none.
     commands
         Command, of one word or of two ("calibrate geometry"), to ``"module:function"``, a function typer can
         turn into a command. What it returns (a path,
@@ -55,6 +58,7 @@ class Technique:
     recipe: str
     template: str
     figures: Mapping[str, str] = field(default_factory=dict)
+    gallery: str = ""
     commands: Mapping[str, str] = field(default_factory=dict)
     demo: str = ""
     checks: Mapping[str, str] = field(default_factory=dict)

@@ -35,7 +35,9 @@ def window(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
     -------
     Dataset
         ``intensity`` (emission_energy), integrated over the window. A pixel that a point needed for it lacks
-        is NaN. ``i0_mask`` tells whether a point in the window was flagged.
+        is NaN. ``i0_mask`` tells whether a point in the window was flagged. Where the map states how well the
+        excitation axis is known, ``intensity_systematic`` says how far the cut moves with one standard
+        deviation of it, |I(hi) − I(lo)| σ: common to all pixels, and beside the counting errors.
 
     Raises
     ------
@@ -76,10 +78,22 @@ def window(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
     if "intensity_errors" in rmap:
         variance = weights[used] ** 2 @ rmap["intensity_errors"].values[used] ** 2
         cut["intensity_errors"] = ("emission_energy", np.sqrt(variance))
+    if "excitation_energy_errors" in rmap.coords:
+        ends = [_interpolated(energy, rmap["intensity"].values, end) for end in (lo, hi)]
+        moved = np.abs(ends[1] - ends[0]) * float(rmap["excitation_energy_errors"].values[used].mean())
+        label = {"units": units, "long_name": "error from the excitation axis, common to all points"}
+        cut["intensity_systematic"] = ("emission_energy", moved, label)
     if "i0_mask" in rmap.coords:
         flagged = np.bitwise_or.reduce(rmap["i0_mask"].values[used])
         cut = cut.assign_coords(i0_mask=((), flagged, rmap["i0_mask"].attrs))
     return cut
+
+
+def _interpolated(energy: Array, values: Array, at: float) -> Array:
+    """Return the row of a map at an energy between its points."""
+    right = int(np.searchsorted(energy, at).clip(1, energy.size - 1))
+    part = (at - energy[right - 1]) / (energy[right] - energy[right - 1])
+    return np.asarray((1 - part) * values[right - 1] + part * values[right])
 
 
 def integration_weights(x: Array, lo: float, hi: float) -> Array:

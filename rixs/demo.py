@@ -15,7 +15,8 @@ from calibration import excitation
 from rixs import simulate
 from rixs.cuts import integration_weights
 
-_STATES = ("pristine", "charged", "discharged")
+_STATES = {"pristine": "pristine", "charged": "4.8 V", "discharged": "2.7 V discharged"}
+"""What the samples are, and how figures call them."""
 _DETECTOR = dataclasses.replace(simulate.ALS_801, columns=256, center_energy=526.0, dispersion=0.125)
 """The columns of iRIXS around the O K edge."""
 
@@ -37,6 +38,7 @@ def run(folder: str | os.PathLike[str]) -> str:
     return "\n".join(
         f'[rixs.{state}]\nfiles = ["{place}/{scan["folder"]}/*-AI.txt"]\n'
         f'excitation = "{place}/excitation.json"\nwindow = {list(simulate.WINDOW)}\n'
+        f'state = "{_STATES[state]}"\n'
         for state, scan in truth["scans"].items()
     )
 

@@ -34,6 +34,7 @@ TEMPLATE = """\
 [rixs.sample]                         # one table for each map
 files = ["raw/CCD Scan 17174/*-AI.txt"]   # one scan, or several of one sample that make one map
 window = [530.6, 531.8]               # excitation energies integrated, eV
+# state = "4.8 V cycle 50"            # of the sample: maps of one state are its fresh samples
 # emission = "emission.json"          # emission axis; by default from the scan's own elastic lines
 # excitation = "excitation.json"      # correction of the excitation energies (TiO2)
 # curvature = "curvature.json"        # by default from the scan's own images
@@ -53,6 +54,11 @@ class RixsMeasurement(MeasurementConfig):
         default=None,
         description="First and last excitation energy (eV) of a window that is integrated; 530.6 to 531.8 "
         "for oxidised oxygen. By default none.",
+    )
+    state: str | None = Field(
+        default=None,
+        description="State of the sample, with its voltage and cycle (4.8 V cycle 50; discharged); maps of "
+        "one state are its fresh samples. By default the name of the measurement.",
     )
     emission: InputFile | None = Field(
         default=None, description="Saved emission axis; by default from the scan's own elastic lines."
@@ -148,7 +154,7 @@ def recipe(name: str, measurement: RixsMeasurement, folder: Path) -> Recipe:
     steps = (
         *channels,
         Step(reduce, measurement.calibrations()),
-        Step(with_window, {"limits": measurement.window}),
+        Step(with_window, {"limits": measurement.window, "state": measurement.state}),
     )
     if len(files) == 1:
         return Recipe(name=name, files=files, read=measurement.options(), each=steps)
@@ -172,8 +178,12 @@ def require_time(scan: xr.Dataset, key: str) -> xr.Dataset:
     return scan
 
 
-def with_window(rmap: xr.Dataset, limits: tuple[float, float] | None) -> xr.DataTree:
+def with_window(
+    rmap: xr.Dataset, limits: tuple[float, float] | None, state: str | None = None
+) -> xr.DataTree:
     """Return the tree of a result: the leaves ``map`` and, where `limits` (eV) are given, ``window``.
+
+    Both carry the `state` of the sample as an attribute.
 
     Raises
     ------
@@ -184,6 +194,7 @@ def with_window(rmap: xr.Dataset, limits: tuple[float, float] | None) -> xr.Data
 
     from rixs.cuts import window
 
+    rmap = rmap if state is None else rmap.assign_attrs(state=state)
     leaves: dict[str, Any] = {"map": rmap}
     if limits is not None:
         leaves["window"] = window(rmap, *limits)

@@ -10,10 +10,17 @@ TECHNIQUE = Technique(
     measurement="rixs.measurement:RixsMeasurement",
     recipe="rixs.measurement:recipe",
     template="rixs.measurement:TEMPLATE",
-    figures={"rixs.map": "rixs.figures:overview", "rixs.cut": "rixs.figures:cut"},
+    figures={
+        "rixs.map": "rixs.figures:overview",
+        "rixs.cut": "rixs.figures:cut",
+        "rixs.feature": "rixs.figures:feature",
+        "rixs.comparison": "rixs.states:comparison",
+    },
+    gallery="rixs.states:gallery",
     commands={
         "rixs": "rixs.cli:rixs",
         "window": "rixs.cli:window",
+        "rixs-compare": "rixs.cli_states:rixs_compare",
         "calibrate excitation": "calibration.cli:excitation",
     },
     demo="rixs.demo:run",

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from beamline import model, units
 from beamline.errors import DataFileError, SchemaError
-from beamline.readers import images, sidecars
+from beamline.readers import energy_tables, images, sidecars
 from beamline.readers.hdf5_links import Tree
 from beamline.readers.images import Header
 from beamline.readers.registry import Format
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
 
 MAX_BYTES = 8 * 2**30
@@ -36,6 +37,7 @@ _SMALLEST = 16  # pixels along either side of what is taken for an image unasked
 _PART = re.compile(r"data_\d+$")
 _NO_FRAMES = re.compile(r"(?i)(bad|mask|flat|dark|background|gain|correction|sensitivity)")
 _EXPOSURES = ("count_time", "exposure_time", "acquire_time", "AcquireTime")
+_ENERGIES = ("excitation_energy", "incident_energy", "photon_energy", "PhotonEnergy", "energy")
 _EPICS_EPOCH = datetime(1990, 1, 1, tzinfo=UTC)
 
 
@@ -44,6 +46,7 @@ def read(
     *,
     frames: tuple[int, int] | None = None,
     dataset: str | None = None,
+    energies: str | None = None,
     timezone: str | None = None,
     stamp: str | None = None,
 ) -> xr.Dataset:
@@ -57,6 +60,9 @@ def read(
         Half-open range of frames to read; None is all.
     dataset
         Path of the dataset inside the file, such as ``"/entry/data/data"``; needed where it is not clear.
+    energies
+        Path of a dataset inside the file with the excitation energy of each frame; one of a usual name with a
+        value per frame is found unasked, and a table beside the file is read (`energy_tables`).
     timezone, stamp
         As `beamline.readers.images.dataset`.
 
@@ -97,8 +103,12 @@ def read(
                 counts[0] = part[()]
             first += _frames(part)
         headers = _headers(tree, name, total)[chosen.start : chosen.stop]
-    ds = images.dataset(path, counts, headers, timezone=timezone, stamp=stamp)
-    return ds.assign_attrs(dataset=name)
+        energy = _energies(tree, name, energies, total)
+    ds = images.dataset(path, counts, headers, timezone=timezone, stamp=stamp).assign_attrs(dataset=name)
+    if energy is not None:
+        label = (energy_tables.ENERGY, ("frame", energy[chosen.start : chosen.stop]))
+        ds = ds.assign_coords(dict([label]))
+    return energy_tables.complete(path, ds, chosen, total)
 
 
 def count(path: Path) -> int:
@@ -115,7 +125,7 @@ def companions(path: Path) -> list[Path]:
         for _, found in tree.walk(tree.root, forgiving=True):
             with suppress(DataFileError):
                 list(tree.sources(found) if found.is_virtual else ())
-        return [*tree.linked, *sidecars.companions(path)]
+        return [*tree.linked, *sidecars.companions(path), *energy_tables.companions(path)]
     return []
 
 
@@ -207,6 +217,41 @@ def _headers(tree: Tree, name: str, total: int) -> list[Header]:
         )
         for i in range(total)
     ]
+
+
+def _energies(tree: Tree, name: str, asked: str | None, total: int) -> np.ndarray[Any, Any] | None:
+    """Return the excitation energies (eV) of all frames; None where the file has none."""
+    import h5py
+    import numpy as np
+
+    if asked is None:
+        # One frame has one of every number of the file: which is its energy, must be said.
+        near = _near(tree, name) if total > 1 else []
+        found = next((f for f in (tree.get(g, n) for g in near for n in _ENERGIES) if _fits(f, total)), None)
+        if found is None:
+            return None
+    else:
+        found = tree.get(tree.root, asked)
+        if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "iuf" or found.size != total:
+            raise DataFileError(
+                tree.path, f"has no {total} energies at {asked}", "give energies=, one for each frame"
+            )
+    tree.check(found, 0, found.shape[0] if found.ndim else 0)
+    values = np.ravel(found[()]).astype(float)
+    stated = _text(found.attrs.get("units")) or "eV"
+    try:
+        values = np.asarray(units.convert(values, stated, "eV"))
+    except SchemaError as error:
+        raise DataFileError(tree.path, f"has energies in {stated!r}") from error
+    energy_tables.check_energies(tree.path, values)
+    return values
+
+
+def _fits(found: Any, total: int) -> bool:
+    """Tell whether something is a number for each frame."""
+    import h5py
+
+    return isinstance(found, h5py.Dataset) and found.dtype.kind in "iuf" and found.shape == (total,)
 
 
 def _near(tree: Tree, name: str) -> list[Any]:

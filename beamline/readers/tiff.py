@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamline.errors import DataFileError
-from beamline.readers import images, sandbox, sidecars, tiff_headers
+from beamline.readers import energy_tables, images, sandbox, sidecars, tiff_headers
 from beamline.readers.registry import Format
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def read(
 
     with open(path, "rb") as file:
         order, pages = _walk(file, path)
-        chosen = [pages[i] for i in images.frame_range(path, frames, len(pages))]
+        wanted = images.frame_range(path, frames, len(pages))
+        chosen = [pages[i] for i in wanted]
         for index, page in enumerate(chosen):
             images.check_shape(path, index, page.shape, chosen[0].shape)
             if page.dtype != chosen[0].dtype:
@@ -102,7 +103,13 @@ def read(
                 raise DataFileError(
                     path, f"decodes to shape {counts.shape}, its tags claim {chosen[0].shape}"
                 )
-    return images.dataset(path, counts, headers, timezone=timezone, stamp=stamp)
+    ds = images.dataset(path, counts, headers, timezone=timezone, stamp=stamp)
+    return energy_tables.complete(path, ds, wanted, len(pages))
+
+
+def companions(path: Path) -> list[Path]:
+    """Return the sidecars of an image, and the table of its energies."""
+    return [*sidecars.companions(path), *energy_tables.companions(path)]
 
 
 def count(path: Path) -> int:
@@ -297,6 +304,6 @@ FORMAT = Format(
     suffixes=(".tif", ".tiff", ".mccd"),
     read=read,
     sniff=lambda head, path: head[:4] in _MAGIC,
-    companions=sidecars.companions,
+    companions=companions,
     frames=count,
 )

@@ -26,6 +26,8 @@ SIGNALS = {
     "rixs.spectra": "intensity",
     "rixs.map": "intensity",
     "rixs.cut": "intensity",
+    "rixs.feature": "area",
+    "rixs.comparison": "area",
     "xrd.patterns": "intensity",
     "xrd.cakes": "intensity",
     "xrd.peaks": "position",

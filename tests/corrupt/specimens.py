@@ -14,7 +14,7 @@ import numpy as np
 
 from tests import irixs
 from tests.beamline.channel_files import CSV, maccor, mpt, zilien
-from tests.beamline.readers import files
+from tests.beamline.readers import files, rixs_files
 
 FRAME = files.image("int32", (24, 32))
 
@@ -123,6 +123,13 @@ _IMAGES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "gzip.h5": ("hdf5:FORMAT", lambda: _hdf5(compression="gzip", chunks=(1, 24, 32))),
 }
 
+_IMAGES |= {
+    "adress.TIF": ("adress:IMAGE", lambda: rixs_files.adress_image(FRAME)),
+    "image.fits": ("fits:FORMAT", lambda: rixs_files.fits(FRAME)),
+    "energies.fits": ("fits:FORMAT", lambda: rixs_files.fits(np.array([FRAME, FRAME]), [530.0, 531.0])),
+    "energies.h5": ("hdf5:FORMAT", lambda: rixs_files.hdf5(np.array([FRAME, FRAME]), [530.0, 531.0])),
+}
+
 _POINTS = 40
 _ENERGY = 8300.0 + 2.0 * np.arange(_POINTS)
 _MU = np.round(0.2 + 1.0 / (1 + np.exp(-(_ENERGY - 8340) / 2)), 5)
@@ -187,6 +194,14 @@ _STARTED = {**_ZONE, "start": "2022-04-06T16:17:23"}
 
 SPECIMENS: tuple[Specimen, ...] = (
     *(Specimen(name, fmt, "images", content()) for name, (fmt, content) in _IMAGES.items()),
+    Specimen("scan_d1.h5", "adress:EVENTS", "rixs.spectra", rixs_files.adress_events()),
+    Specimen(
+        "table.tif",
+        "tiff:FORMAT",
+        "images",
+        files.tiff([FRAME] * 3),
+        beside=lambda folder: rixs_files.table(folder, "table"),
+    ),
     Specimen("project.prj", "athena:FORMAT", "xas.scans", _project()),
     Specimen("scan.xdi", "xdi:FORMAT", "xas.scans", (_XDI + _rows(_ENERGY, _I0, _IT)).encode(), first=10),
     Specimen(

@@ -28,7 +28,7 @@ OUTCOMES: list[tuple[str, str, dict[str, int]]] = [
     (r".*/SigScan75325-(0001|Sum)\.txt", "xas.scans", {"energy": 91}),
     (r".*/channelsToEnergies\+\+\.txt", "has no column of energy", {}),
     (r"sls_adress/LSCO_0040\.TIF", "images", {"frame": 1, "y": 751, "x": 2048}),
-    (r"sls_adress/Co_0613_d1\.h5", "holds no frame", {}),
+    (r"sls_adress/Co_0613_d1\.h5", "rixs.spectra", {"frame": 1, "pixel": 3200}),
 ]
 
 
@@ -63,3 +63,16 @@ def test_folders_of_scans_are_read(data_dir: Path) -> None:
         "CCD Scan 7015": "rixs.spectra",
         "CCD Scan 7018": "rixs.spectra",
     }
+
+
+def test_files_of_adress_know_their_energies(data_dir: Path) -> None:
+    image = beamline.read(data_dir / "rixs/sls_adress/LSCO_0040.TIF")
+    assert float(image["excitation_energy"][0]) == 929.830627921
+    assert float(image["exposure"][0]) == 300.4
+    events = beamline.read(data_dir / "rixs/sls_adress/Co_0613_d1.h5")
+    assert float(events["excitation_energy"][0]) == pytest.approx(775.498, abs=0.01)
+    assert events.attrs["spectrum"] == "as stored, and the histogram of the events"
+    assert (events.attrs["events"], float(events["intensity"].sum())) == (4140, 4140.0)
+    # The current is negative in 89 of 100 images, and its mean is nothing against its scatter.
+    assert "cannot be told from zero" in events.attrs["i0_missing"]
+    assert events.attrs["CountPerPhoton"] == pytest.approx(67.788, abs=0.001)
