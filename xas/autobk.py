@@ -1,0 +1,297 @@
+"""The background of EXAFS: AUTOBK, solved exactly for many scans at once.
+
+μ₀ is a cubic spline, B c on the points of the scan, with about as many knots as there are independent numbers
+below rbkg. χ = L (μ - B c) on the even grid of k, L the interpolating cubic spline, and c is where
+
+    f(c) = |D - H c|² + λ(c) |V - W c|²,    λ = (0.1 + 10 |D - H c|² / m)²,
+
+is least: D - H c are the m numbers of the Fourier transform of k^w Ω χ below rbkg, V - W c the first and last
+points of χ, each times its clamp, which keep the ends of the spline from running away (M. Newville, P. Līviņš,
+Y. Yacoby, J. J. Rehr, E. A. Stern, Phys. Rev. B 47 (1993) 14126; the knots, the windows and λ are those of larch,
+M. Newville, J. Phys. Conf. Ser. 430 (2013) 012007).
+
+Everything but λ is linear and the same for all scans of an axis and E0, so `Plan` calculates it once. At the
+minimum c solves the linear problem with one number l in place of λ,
+
+    l = λ / (1 + 20 √λ |V - W c|² / m),
+
+(∇f = 0, with the derivative of λ). In the basis that makes HᵀH the unit matrix and WWᵀ diagonal, both squares
+are sums of a few terms in l, and the fixed point is found by bisection: no iteration over c, no start, no
+tolerance of a minimiser.
+
+A change of μ changes c by the linear problem at that l, and χ by L dμ - L B dc: the errors of χ hold both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from scipy.interpolate import BSpline, make_interp_spline
+
+from xas.constants import ETOK
+from xas.grid import Grid
+from xas.ranges import NoRoom
+from xas.transforms import KSTEP, NFFT, window_function
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+DK = 0.1
+"""Width of the window's rise, 1/angstrom."""
+SHORTEST = 5
+"""Least range of k, 1/angstrom."""
+STEPS = 60
+"""Of the fixed point, before it is looked for by bisection."""
+BLOCK = 256
+"""Scans worked on together, so that their arrays stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What AUTOBK is told.
+
+    Attributes
+    ----------
+    rbkg
+        Distance below which χ(R) is background, angstrom.
+    kweight
+        Power of k.
+    kmin, kmax
+        Range of the spline, 1/angstrom; None goes to the end of the data.
+    clamp_low, clamp_high
+        Weights of the clamps.
+    clamped
+        Points of either end they act on.
+    window, dk
+        Of the transform.
+    """
+
+    rbkg: float = 1.0
+    kweight: int = 2
+    kmin: float = 0.0
+    kmax: float | None = None
+    clamp_low: float = 0.0
+    clamp_high: float = 1.0
+    clamped: int = 3
+    window: str = "hanning"
+    dk: float = DK
+
+
+@dataclass(frozen=True)
+class Background:
+    """What `Plan.remove` finds: χ Δμ and its standard deviation, shape (scan, k); μ₀, shape (scan, used)."""
+
+    chi: Array
+    errors: Array
+    mu0: Array
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The operators of one axis and E0.
+
+    Attributes
+    ----------
+    k
+        Even grid of k, shape (k,).
+    used
+        Points of the axis above E0 that take part.
+    spline
+        B: values of the basis of μ₀ at these points, shape (used, knots).
+    grid
+        L: from values at these points to the grid of k, shape (k, used).
+    free
+        From μ to the c of no clamps, in the basis where HᵀH is the unit matrix; shape (knots, used).
+    inverse
+        From that basis to c, shape (knots, knots).
+    rest
+        From μ to the part of D that no c can reach, shape (numbers, used), m rows or fewer.
+    clamp
+        From μ to V - W c of the free c, in the basis where WWᵀ is diagonal, shape (clamps, used).
+    back
+        From these to the change of c, shape (knots, clamps).
+    stiffness
+        The diagonal of WWᵀ, shape (clamps,).
+    numbers
+        m.
+    shape, bends
+        O = shape - Σ gain · (bends of the clamp, shape (k, clamps)) ⊗ (clamp): from μ to χ Δμ, (k, used).
+    """
+
+    k: Array
+    used: slice
+    spline: Array
+    grid: Array
+    free: Array
+    inverse: Array
+    rest: Array
+    clamp: Array
+    back: Array
+    stiffness: Array
+    numbers: int
+    shape: Array
+    bends: Array
+
+    def remove(self, mu: Array, sigma: Array) -> Background:
+        """Return χ Δμ and background of scans.
+
+        Parameters
+        ----------
+        mu, sigma
+            Shape (scan, energy), on the whole axis of the plan.
+        """
+        mu, sigma = mu[:, self.used], sigma[:, self.used]
+        chi = np.empty((mu.shape[0], self.k.size))
+        errors, mu0 = np.empty_like(chi), np.empty(mu.shape)
+        for start in range(0, mu.shape[0], BLOCK):
+            block = slice(start, start + BLOCK)
+            chi[block], errors[block], mu0[block] = self._block(mu[block], sigma[block])
+        return Background(chi, errors, mu0)
+
+    def _block(self, mu: Array, sigma: Array) -> tuple[Array, Array, Array]:
+        rest = mu @ self.rest.T
+        lost = np.einsum("nm,nm->n", rest, rest)
+        clamps = mu @ self.clamp.T
+        level = fixed_point(lost, clamps**2, self.stiffness, self.numbers)
+        # c = free + l Wᵀ (1 + l WWᵀ)⁻¹ (V - W free)
+        gain = level[:, None] / (1 + level[:, None] * self.stiffness)
+        c = (mu @ self.free.T + (gain * clamps) @ self.back.T) @ self.inverse.T
+        mu0 = c @ self.spline.T
+        return (mu - mu0) @ self.grid.T, self._errors(sigma, gain), mu0
+
+    def _errors(self, sigma: Array, gain: Array) -> Array:
+        """Return the standard deviation of χ Δμ: the root of the sum of O² σ² over the points."""
+        variance = sigma**2
+        bent = gain[:, None, :] * self.bends
+        if np.all(sigma == sigma[:, :1]):  # one σ above the edge, as `xas.noise` estimates it
+            squares, crossed, among = self._sums
+            level = variance[:, :1]
+            total = level * squares - 2 * np.einsum("nkj,kj->nk", level[:, :, None] * bent, crossed)
+            total += level * np.einsum("nki,ij,nkj->nk", bent, among, bent, optimize=True)
+        else:  # single precision is plenty for an error, and twice as fast
+            weights = variance.astype(np.float32)
+            squares, crossed = self._products
+            total = (weights @ squares).astype(float)
+            among = np.einsum("ne,ie,je->nij", variance, self.clamp, self.clamp, optimize=True)
+            for j in range(gain.shape[1]):
+                total -= 2 * bent[:, :, j] * (weights @ crossed[j])
+            total += np.einsum("nki,nij,nkj->nk", bent, among, bent, optimize=True)
+        return np.asarray(np.sqrt(np.maximum(total, 0)))
+
+    @cached_property
+    def _sums(self) -> tuple[Array, Array, Array]:
+        """Sums over points of shape², shape · clamp and clamp · clamp."""
+        return np.sum(self.shape**2, axis=1), self.shape @ self.clamp.T, self.clamp @ self.clamp.T
+
+    @cached_property
+    def _products(self) -> tuple[Any, Any]:
+        """Return shape² and shape · clamp at every point, (used, k), in single precision."""
+        crossed = self.clamp[:, :, None] * self.shape.T
+        return (self.shape.T**2).astype(np.float32), crossed.astype(np.float32)
+
+
+def fixed_point(lost: Array, clamps: Array, stiffness: Array, numbers: int) -> Array:
+    """Return l of every scan, shape (scan,).
+
+    Parameters
+    ----------
+    lost
+        |D - H c|² without clamps, shape (scan,).
+    clamps
+        Squares of V - W c without clamps, shape (scan, clamps).
+    stiffness
+        Eigenvalues of WWᵀ, shape (clamps,).
+    numbers
+        m.
+    """
+
+    def mapped(level: Array) -> Array:
+        stiff = level[:, None] * stiffness
+        reduced = clamps / (1 + stiff) ** 2
+        low = lost + (level[:, None] * stiff * reduced).sum(axis=1)
+        scale = 0.1 + 10 * low / numbers
+        return np.asarray(scale**2 / (1 + 20 / numbers * scale * reduced.sum(axis=1)))
+
+    level = mapped(np.zeros_like(lost))
+    for _ in range(STEPS):  # from below, towards the first fixed point; a few steps do
+        following = mapped(level)
+        if np.all(np.abs(following - level) <= 1e-13 * level):
+            return following
+        level = following
+    # the steps do not settle: the fixed point is between 0, where mapped(l) > l, and some l where it is not
+    high = level.copy()
+    for _ in range(200):
+        above = mapped(high) > high
+        if not above.any():
+            break
+        high = np.where(above, 2 * high, high)
+    low = np.zeros_like(high)
+    for _ in range(100):
+        middle = 0.5 * (low + high)
+        above = mapped(middle) > middle
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return 0.5 * (low + high)
+
+
+@lru_cache(maxsize=64)
+def plan(grid: Grid, e0: float, settings: Settings) -> Plan:
+    """Return the operators of an axis and E0.
+
+    Raises
+    ------
+    NoRoom
+        The scan ends too soon after its edge, or has too few points for the spline.
+    """
+    energy = grid.energy
+    first = max(int(np.searchsorted(energy, e0, side="right")) - 1, 0)
+    off = energy[first:] - e0
+    raw = np.sign(off) * np.sqrt(ETOK * np.abs(off))
+    reach = float(raw[-1])
+    kmin = settings.kmin
+    kmax = reach if settings.kmax is None else min(reach, settings.kmax)
+    if kmax - kmin < SHORTEST:
+        raise NoRoom(f"ends at k = {kmax:.1f} 1/angstrom", f"EXAFS needs at least {SHORTEST}")
+    k = KSTEP * np.arange(int(1.01 + kmax / KSTEP))
+    end = int(np.searchsorted(energy, e0 + kmax**2 / ETOK, side="right")) - 1
+    last = min(energy.size - 1, end + 1)
+    x = raw[: last - first + 1]
+    step = np.pi / (KSTEP * NFFT)
+    rbkg = max(settings.rbkg, 2 * step)
+    knots = 1 + int(2 * rbkg * (kmax - kmin) / np.pi)
+    rows = int(1 + (knots - 1) * np.pi / (2 * step * (kmax - kmin)))
+    knots = max(5, min(128, knots))
+    at = raw[[int(np.abs(raw - (kmin + i * (kmax - kmin) / (knots - 1))).argmin()) for i in range(knots)]]
+    if x.size < knots + 4 or not (np.diff(at) > 0).all():
+        raise NoRoom(f"has too few points above the edge for {knots} knots", "choose a smaller rbkg")
+    spline = BSpline(np.r_[[at[0]] * 4, at[2:-2], [at[-1]] * 4], np.eye(knots), 3)(x)
+    to_grid = make_interp_spline(x, np.eye(x.size), k=3)(k)
+    window = window_function(k, kmin, kmax, settings.dk, settings.window)
+    phase = np.exp(-2j * np.pi * np.outer(np.arange(rows), np.arange(k.size)) / NFFT)
+    transform = KSTEP / np.sqrt(np.pi) * phase * (k**settings.kweight * window)
+    seen = np.vstack([transform.real, transform.imag]) @ to_grid
+    q, r = np.linalg.qr(seen @ spline, mode="complete")
+    inverse = np.linalg.inv(r[:knots])
+    free, rest = q[:, :knots].T @ seen, q[:, knots:].T @ seen
+    ends = [(settings.clamp_low, to_grid[: settings.clamped]), (settings.clamp_high, to_grid[-settings.clamped :])]
+    clamps = np.vstack([abs(weight) * part for weight, part in ends if weight] or [np.zeros((0, x.size))])
+    held = clamps @ spline @ inverse
+    stiffness, rotation = np.linalg.eigh(held @ held.T)
+    held, clamp = rotation.T @ held, rotation.T @ (clamps - held @ free)
+    on_grid = to_grid @ spline @ inverse
+    return Plan(
+        k=k,
+        used=slice(first, last + 1),
+        spline=spline,
+        grid=to_grid,
+        free=free,
+        inverse=inverse,
+        rest=rest,
+        clamp=clamp,
+        back=held.T,
+        stiffness=np.maximum(stiffness, 0),
+        numbers=2 * rows,
+        shape=to_grid - on_grid @ free,
+        bends=on_grid @ held.T,
+    )
