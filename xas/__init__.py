@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from xas import simulate as simulate
     from xas.alignment import align as align
     from xas.background import exafs as exafs
-    from xas.transforms import back_transform as back_transform
-    from xas.transforms import fourier as fourier
-    from xas.valences import valence as valence
     from xas.edges import edge as edge
     from xas.normalization import normalize as normalize
     from xas.scattering import Paths as Paths
     from xas.scattering import feff as feff
     from xas.shells import fit as fit
+    from xas.transforms import back_transform as back_transform
+    from xas.transforms import fourier as fourier
+    from xas.valences import valence as valence

@@ -6,9 +6,9 @@ below rbkg. χ = L (μ - B c) on the even grid of k, L the interpolating cubic s
     f(c) = |D - H c|² + λ(c) |V - W c|²,    λ = (0.1 + 10 |D - H c|² / m)²,
 
 is least: D - H c are the m numbers of the Fourier transform of k^w Ω χ below rbkg, V - W c the first and last
-points of χ, each times its clamp, which keep the ends of the spline from running away (M. Newville, P. Līviņš,
-Y. Yacoby, J. J. Rehr, E. A. Stern, Phys. Rev. B 47 (1993) 14126; the knots, the windows and λ are those of larch,
-M. Newville, J. Phys. Conf. Ser. 430 (2013) 012007).
+points of χ, each times its clamp, which keep the ends of the spline from running away (M. Newville, P.
+Līviņš, Y. Yacoby, J. J. Rehr, E. A. Stern, Phys. Rev. B 47 (1993) 14126; the knots, the windows and λ are
+those of larch, M. Newville, J. Phys. Conf. Ser. 430 (2013) 012007).
 
 Everything but λ is linear and the same for all scans of an axis and E0, so `Plan` calculates it once. At the
 minimum c solves the linear problem with one number l in place of λ,
@@ -42,8 +42,8 @@ DK = 0.1
 """Width of the window's rise, 1/angstrom."""
 SHORTEST = 5
 """Least range of k, 1/angstrom."""
-STEPS = 60
-"""Of the fixed point, before it is looked for by bisection."""
+GRID, HALVINGS = 24, 40
+"""Places at which the fixed point is looked for, and bisections between two of them."""
 BLOCK = 256
 """Scans worked on together, so that their arrays stay in the processor's cache."""
 
@@ -207,32 +207,35 @@ def fixed_point(lost: Array, clamps: Array, stiffness: Array, numbers: int) -> A
         m.
     """
 
-    def mapped(level: Array) -> Array:
-        stiff = level[:, None] * stiffness
-        reduced = clamps / (1 + stiff) ** 2
-        low = lost + (level[:, None] * stiff * reduced).sum(axis=1)
-        scale = 0.1 + 10 * low / numbers
-        return np.asarray(scale**2 / (1 + 20 / numbers * scale * reduced.sum(axis=1)))
+    def terms(level: Array) -> tuple[Array, Array, Array]:
+        """Return |D - H c|², the root of λ and |V - W c|² at `level`, which may have a second axis."""
+        reduced = 1 / (1 + level[..., None] * stiffness) ** 2
+        clamp = np.einsum("n...c,nc->n...", reduced, clamps)
+        bent = np.einsum("n...c,nc->n...", reduced, clamps * stiffness)
+        low = (lost + (level**2 * bent).T).T
+        return low, 0.1 + 10 / numbers * low, clamp
 
-    level = mapped(np.zeros_like(lost))
-    for _ in range(STEPS):  # from below, towards the first fixed point; a few steps do
-        following = mapped(level)
-        if np.all(np.abs(following - level) <= 1e-13 * level):
-            return following
-        level = following
-    # the steps do not settle: the fixed point is between 0, where mapped(l) > l, and some l where it is not
-    high = level.copy()
-    for _ in range(200):
-        above = mapped(high) > high
-        if not above.any():
-            break
-        high = np.where(above, 2 * high, high)
-    low = np.zeros_like(high)
-    for _ in range(100):
-        middle = 0.5 * (low + high)
-        above = mapped(middle) > middle
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return 0.5 * (low + high)
+    def mapped(level: Array) -> Array:
+        _, scale, clamp = terms(level)
+        return np.asarray(scale**2 / (1 + 20 / numbers * scale * clamp))
+
+    # all fixed points lie between these two
+    stiff = np.maximum(stiffness, 1e-12 * max(stiffness.max(initial=0.0), 1e-300))
+    highest = 0.1 + 10 / numbers * (lost + (clamps / stiff).sum(axis=1))
+    free = 0.1 + 10 / numbers * lost
+    low = free**2 / (1 + 20 / numbers * highest * clamps.sum(axis=1))
+    high = highest**2 * (1 + 1e-12)
+    # the deepest of several minima: f falls where mapped(l) > l, and rises elsewhere
+    steps = np.exp(np.linspace(0, 1, GRID) * np.log(high / low)[:, None]) * low[:, None]
+    squares, scale, clamp = terms(steps)
+    best = np.argmin(squares + scale**2 * clamp, axis=1)[:, None]
+    low = np.take_along_axis(steps, np.maximum(best - 1, 0), axis=1)[:, 0]
+    high = np.take_along_axis(steps, np.minimum(best + 1, GRID - 1), axis=1)[:, 0]
+    for _ in range(HALVINGS):
+        middle = np.sqrt(low * high)
+        falls = mapped(middle) > middle
+        low, high = np.where(falls, middle, low), np.where(falls, high, middle)
+    return np.asarray(np.sqrt(low * high))
 
 
 @lru_cache(maxsize=64)
@@ -253,7 +256,7 @@ def plan(grid: Grid, e0: float, settings: Settings) -> Plan:
     kmax = reach if settings.kmax is None else min(reach, settings.kmax)
     if kmax - kmin < SHORTEST:
         raise NoRoom(f"ends at k = {kmax:.1f} 1/angstrom", f"EXAFS needs at least {SHORTEST}")
-    k = KSTEP * np.arange(int(1.01 + kmax / KSTEP))
+    k: Array = KSTEP * np.arange(int(1.01 + kmax / KSTEP), dtype=float)
     end = int(np.searchsorted(energy, e0 + kmax**2 / ETOK, side="right")) - 1
     last = min(energy.size - 1, end + 1)
     x = raw[: last - first + 1]
@@ -274,7 +277,10 @@ def plan(grid: Grid, e0: float, settings: Settings) -> Plan:
     q, r = np.linalg.qr(seen @ spline, mode="complete")
     inverse = np.linalg.inv(r[:knots])
     free, rest = q[:, :knots].T @ seen, q[:, knots:].T @ seen
-    ends = [(settings.clamp_low, to_grid[: settings.clamped]), (settings.clamp_high, to_grid[-settings.clamped :])]
+    ends = [
+        (settings.clamp_low, to_grid[: settings.clamped]),
+        (settings.clamp_high, to_grid[-settings.clamped :]),
+    ]
     clamps = np.vstack([abs(weight) * part for weight, part in ends if weight] or [np.zeros((0, x.size))])
     held = clamps @ spline @ inverse
     stiffness, rotation = np.linalg.eigh(held @ held.T)

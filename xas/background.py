@@ -1,9 +1,9 @@
 """From μ(E) to χ(k): AUTOBK on whole series.
 
 χ(k) = (μ(E) - μ₀(E)) / Δμ with k = √(ETOK (E - E0)). The smooth background μ₀ is a spline chosen so that χ(R)
-below ``rbkg`` is as small as it can be; `xas.autobk` says how. Scans of one axis and one E0 share all operators:
-scans whose E0 differ, as the steepest points of noisy scans do, cost a set of operators each, and their χ(k) are
-compared on shifted axes. A series of one compound is better given one ``e0``.
+below ``rbkg`` is as small as it can be; `xas.autobk` says how. Scans of one axis and one E0 share all
+operators: scans whose E0 differ, as the steepest points of noisy scans do, cost a set of operators each, and
+their χ(k) are compared on shifted axes. A series of one compound is better given one ``e0``.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def exafs(
     origins = np.atleast_1d(scans["e0"].values)
     settings = _settings(scans, choice, (rbkg, kweight, kmin, kmax, clamp), window, dk)
     status = Statuses(scans, count)
-    status.fail([row for row in np.flatnonzero(~np.isfinite(steps)) if _unsaid(status, row)], "is not normalised")
+    status.fail(
+        [row for row in np.flatnonzero(~np.isfinite(steps)) if _unsaid(status, row)], "is not normalised"
+    )
     longest = int(1.01 + np.sqrt(ETOK * np.ptp(scans["energy"].values)) / KSTEP)
     chi, errors = np.full((count, longest), np.nan), np.full((count, longest), np.nan)
     background, sizes = np.full((count, axis), np.nan), np.zeros(count, dtype=int)
@@ -115,8 +117,10 @@ def exafs(
                 continue
             whole = len(places) == part.rows.size
             mu = part.mu if whole else part.mu[places]
-            sigma = part.sigma if whole or part.sigma is None else part.sigma[places]
-            found = operators.remove(mu, sigma)  # normalised scans have errors
+            sigma = (
+                part.sigma if part.sigma is not None else np.zeros_like(part.mu)
+            )  # normalised scans have it
+            found = operators.remove(mu, sigma if whole else sigma[places])
             size = operators.k.size
             chi[rows, :size] = found.chi / steps[rows, None]
             errors[rows, :size] = found.errors / steps[rows, None]

@@ -1,9 +1,10 @@
 """Where the edge is: a number that follows the valence.
 
-``half_height`` is what most work on Ni, Co and Mn in layered oxides quotes, and it orders MnO, Mn₃O₄, Mn₂O₃ and
-MnO₂ by valence, which the steepest point does not (docs/theory/absorption.md). The others are there because
-published numbers are of all kinds: ``integral``, ``centroid``, ``inflection``; see `xas.positions`. Differences
-between samples measured one way can be compared with each other, those measured another way cannot.
+``half_height`` is what most work on Ni, Co and Mn in layered oxides quotes, and it orders MnO, Mn₃O₄, Mn₂O₃
+and MnO₂ by valence, which the steepest point does not (docs/theory/absorption.md). The others are there
+because published numbers are of all kinds: ``integral``, ``centroid``, ``inflection``; see `xas.positions`.
+Differences between samples measured one way can be compared with each other, those measured another way
+cannot.
 """
 
 from __future__ import annotations

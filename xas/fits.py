@@ -132,9 +132,7 @@ class Fits:
         c = covariance[:, :, :, None]
         together = c[:, 0, 0] * b0**2 + 2 * c[:, 0, 1] * (b0 * b1) + c[:, 1, 1] * b1**2
         together += norm * (2 * (c[:, 0, 2] * b0 + c[:, 1, 2] * b1) + c[:, 2, 2] * norm)
-        return np.asarray(
-            np.sqrt(np.maximum(variance * (1 - 2 * shared) + together, 0)) / self.step[:, None]
-        )
+        return np.asarray(np.sqrt(np.maximum(variance * (1 - 2 * shared) + together, 0)) / self.step[:, None])
 
     def errors_of(self, weights: Array, norm: Array) -> Array:
         """Return the standard deviation of weights · norm for weights of shape (scan, energy)."""

@@ -88,7 +88,9 @@ def fit_mback(
     ranges = find_ranges(energy, e0, shape, limits)
     ones = np.full(mu.shape[0], e0)
     right = f2 + c @ powers.T
-    fitted = fit_polynomials(energy, right, sigma, ones, Ranges(ranges.pre, ranges.post, 2, ranges.flat), True)
+    fitted = fit_polynomials(
+        energy, right, sigma, ones, Ranges(ranges.pre, ranges.post, 2, ranges.flat), True
+    )
     step_row = fitted.step_response[0]  # the same for all: they share E0
 
     # everything is the right side's over s; d(x/s) = (dx - (x/s) ds) / s, with dx through c only
@@ -144,4 +146,6 @@ def _tabulated(grid: Grid, element: str) -> Array:
     try:
         return np.asarray(xraydb.f2_chantler(element, grid.energy), dtype=float)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NoRoom(f"has no tabulated absorption: {element!r} is no element", "read with element=") from error
+        raise NoRoom(
+            f"has no tabulated absorption: {element!r} is no element", "read with element="
+        ) from error

@@ -45,7 +45,7 @@ def point_noise(energy: Array, mu: Array, e0: float) -> Array:
     e0
         Edge energy in eV.
     """
-    return points_noise(energy, mu[None], np.array([e0]))[0]
+    return np.asarray(points_noise(energy, mu[None], np.array([e0]))[0])
 
 
 def points_noise(energy: Array, mu: Array, e0: Array) -> Array:

@@ -117,7 +117,7 @@ def normalize(
         The energies are none, or there is no μ.
     """
     _check(convention, pre, post, degree)
-    choice = {"convention": convention, "pre": pre, "post": post, "degree": degree}
+    choice: dict[str, Any] = {"convention": convention, "pre": pre, "post": post, "degree": degree}
     if elements is not None:
         choice["elements"] = [str(symbol) for symbol in elements]
     out = _Results(scans)
@@ -130,7 +130,7 @@ def normalize(
         sigma = out.keep_noise(part, origins)
         for fits, rows in _fitted(scans, part, sigma, origins, choice, out.status):
             out.put(part, rows, fits, e0 is not None)
-    out.note_short_scans()
+    out.note_what_is_missing()
     return out.dataset(choice)
 
 
@@ -144,8 +144,11 @@ class _Results:
         mu = np.atleast_2d(scans["mu"].values)
         names = ("norm", "norm_errors", "flat", "pre_edge", "post_edge", "mu_errors")
         self._curves = {name: np.full(mu.shape, np.nan) for name in names}
-        self._numbers = {name: np.full(mu.shape[0], np.nan) for name in ("e0", "edge_step", "edge_step_errors")}
+        self._numbers = {
+            name: np.full(mu.shape[0], np.nan) for name in ("e0", "edge_step", "edge_step_errors")
+        }
         self._ends = np.full((mu.shape[0], 2), np.nan)
+        self._gaps = np.zeros(mu.shape[0], dtype=int)
         self.status = Statuses(self._scans, mu.shape[0])
 
     def keep_noise(self, part: Part, origins: Array) -> Array:
@@ -154,21 +157,19 @@ class _Results:
         if part.points.size:
             part.put(self._curves["mu_errors"], sigma)
             self._ends[part.rows] = part.energy[0], part.energy[-1]
+            self._gaps[part.rows] = abs(int(part.points[-1] - part.points[0])) + 1 - part.points.size
         return sigma
 
     def put(self, part: Part, rows: Integers, fits: Fits, given: bool) -> None:
         """Write the results of some scans, those that can be believed."""
-        norm = fits.norm
         errors = fits.step_errors
+        rows, fits, errors = self._without(part, rows, fits, errors, _no_step(fits.step, errors))
+        norm = fits.norm
+        if not given:
+            elsewhere = _elsewhere(fits, norm, self._scans.attrs)
+            rows, fits, errors = self._without(part, rows, fits, errors, elsewhere)
+            norm = fits.norm if elsewhere else norm
         scans = part.rows[rows]
-        problems = _doubts(fits, norm, errors, given, self._scans.attrs)
-        for index, (problem, remedy) in problems.items():
-            self.status.fail([scans[index]], problem, remedy)
-        good = np.ones(rows.size, dtype=bool)
-        good[list(problems)] = False
-        if not good.all():
-            rows, fits, norm, errors = rows[good], fits.only(good), norm[good], errors[good]
-            scans = part.rows[rows]
         line = fits.pre_edge
         curves = {
             "norm": norm,
@@ -185,8 +186,22 @@ class _Results:
         for index, text in _glitches(fits):
             self.status.note(scans[index], "suspect", text)
 
-    def note_short_scans(self) -> None:
-        """Say of scans that begin later or end sooner than others that they are partial."""
+    def _without(
+        self, part: Part, rows: Integers, fits: Fits, errors: Array, doubts: Mapping[int, tuple[str, str]]
+    ) -> tuple[Integers, Fits, Array]:
+        """Return what is left when scans that are no edge have been told about."""
+        for place, (problem, remedy) in doubts.items():
+            self.status.fail([part.rows[rows[place]]], problem, remedy)
+        if not doubts:
+            return rows, fits, errors
+        good = np.ones(rows.size, dtype=bool)
+        good[list(doubts)] = False
+        return rows[good], fits.only(good), errors[good]
+
+    def note_what_is_missing(self) -> None:
+        """Say of scans with gaps, or that begin later or end sooner than others, that they are partial."""
+        for row in np.flatnonzero(self._gaps):
+            self.status.note(row, "partial", f"{self._gaps[row]} points within are missing")
         first, last = self._ends.T
         if np.isnan(last).all():
             return
@@ -267,7 +282,11 @@ def limits_of(scans: xr.Dataset, choice: Mapping[str, Any], e0: float) -> Range:
 
 def stored_values(scans: xr.Dataset, index: int) -> dict[str, float]:
     """Return what Athena stored with one scan, by the names of `ATHENA`."""
-    return {key: float(column[index]) for key, column in stored_columns(scans).items() if np.isfinite(column[index])}
+    return {
+        key: float(column[index])
+        for key, column in stored_columns(scans).items()
+        if np.isfinite(column[index])
+    }
 
 
 def stored_columns(scans: xr.Dataset) -> dict[str, Array]:
@@ -276,7 +295,8 @@ def stored_columns(scans: xr.Dataset) -> dict[str, Array]:
     found = {key: scans.coords[key].values for key in ATHENA if key in scans.coords}
     stated = {key: scans.attrs[key] for key in ATHENA if key in scans.attrs and key not in found}
     return {
-        key: np.broadcast_to(np.asarray(value, dtype=float), (count,)) for key, value in (stated | found).items()
+        key: np.broadcast_to(np.asarray(value, dtype=float), (count,))
+        for key, value in (stated | found).items()
     }
 
 
@@ -316,7 +336,7 @@ def _fitted(
                 given = part.energy, part.mu[rows], sigma[rows]
                 yield fit_mback(*given, e0, choice, limits, absorber(scans.attrs, e0)[0]), rows
                 continue
-            ranges = find_ranges(part.energy, e0, own | choice, limits)
+            ranges = find_ranges(part.energy, e0, {**own, **choice}, limits)
         except NoRoom as reason:
             status.fail(part.rows[which == index], *reason.args)
             continue
@@ -333,28 +353,33 @@ def _fitted(
         yield fits, rows
 
 
-def _doubts(
-    fits: Fits, norm: Array, errors: Array, given: bool, attrs: Mapping[str, Any]
-) -> dict[int, tuple[str, str]]:
-    """Return what is no edge, rather than divide by it: problem and remedy by the place of the scan."""
+def _no_step(step: Array, errors: Array) -> dict[int, tuple[str, str]]:
+    """Return what has no edge, rather than divide by it: problem and remedy by the place of the scan."""
     found: dict[int, tuple[str, str]] = {}
-    step = fits.step
-    if not given:
-        element, edge = str(attrs.get("element", "")), str(attrs.get("edge", ""))
-        expected = tabulated(element, edge) if element and edge else None
-        for row, at in enumerate(fits.e0 if expected is not None else []):
-            if abs(at - expected) > REACH:
-                text = f"rises steepest at {at:.1f} eV, {abs(at - expected):.0f} eV from the {element} {edge} edge"
-                found[row] = text, "give e0="
-        after = (fits.energy > fits.e0[:, None] + 5) & (fits.energy < fits.e0[:, None] + 15)
-        for row in np.flatnonzero(after.any(axis=1)):
-            if float(np.median(norm[row, after[row]])) < 0.2:
-                text = f"rises steepest at {fits.e0[row]:.1f} eV, which is not the edge but a spike"
-                found[row] = text, "give e0="
-    for row in np.flatnonzero(~(step >= 5 * errors)):
+    for row in np.flatnonzero(~(step >= 5 * errors)).tolist():
         found[row] = f"has no edge: the step is {step[row]:.2g} with an error of {errors[row]:.2g}", ""
-    for row in np.flatnonzero(~(step > 0)):
+    for row in np.flatnonzero(~(step > 0)).tolist():
         found[row] = "μ falls across the edge", "swap i0 and it, or give e0="
+    return found
+
+
+def _elsewhere(fits: Fits, norm: Array, attrs: Mapping[str, Any]) -> dict[int, tuple[str, str]]:
+    """Return the scans whose steepest rise is not the edge: problem and remedy by the place of the scan."""
+    found: dict[int, tuple[str, str]] = {}
+    element, edge = str(attrs.get("element", "")), str(attrs.get("edge", ""))
+    expected = tabulated(element, edge) if element and edge else None
+    for e0 in np.unique(fits.e0):
+        rows = np.flatnonzero(fits.e0 == e0)
+        after = (fits.energy > e0 + 5) & (fits.energy < e0 + 15)
+        if after.any():
+            low = np.median(norm[rows][:, after], axis=1) < 0.2
+            text = f"rises steepest at {e0:.1f} eV, which is not the edge but a spike"
+            found |= dict.fromkeys(rows[low].tolist(), (text, "give e0="))
+        if expected is not None and abs(e0 - expected) > REACH:
+            text = (
+                f"rises steepest at {e0:.1f} eV, {abs(e0 - expected):.0f} eV from the {element} {edge} edge"
+            )
+            found |= dict.fromkeys(rows.tolist(), (text, "give e0="))
     return found
 
 

@@ -188,9 +188,7 @@ METHODS: dict[str, Callable[[Fits], Positions]] = {
 """How an edge position can be measured, by name."""
 
 
-def _positions(
-    fits: Fits, norm: Array, found: Array, weights: Array, problem: Any, remedy: Any
-) -> Positions:
+def _positions(fits: Fits, norm: Array, found: Array, weights: Array, problem: Any, remedy: Any) -> Positions:
     errors = fits.errors_of(weights, norm)
     there = np.isfinite(found)
     return Positions(found, np.where(there, errors, np.nan), weights, problem, remedy)

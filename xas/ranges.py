@@ -1,8 +1,9 @@
 """Where lines and polynomials are fitted: what a convention chooses, and what other edges leave.
 
-Of a scan that reaches beyond the edge of another element of the sample only what comes before is of use: at the
-nickel edge ends what can be known of cobalt, at k = 12.8. The energies of edges are those of the table of Elam,
-Ravel and Sieber (Radiat. Phys. Chem. 63 (2002) 121); `MARGIN` before it, the tail of the next edge begins.
+Of a scan that reaches beyond the edge of another element of the sample only what comes before is of use: at
+the nickel edge ends what can be known of cobalt, at k = 12.8. The energies of edges are those of the table of
+Elam, Ravel and Sieber (Radiat. Phys. Chem. 63 (2002) 121); `MARGIN` before it, the tail of the next edge
+begins.
 """
 
 from __future__ import annotations
@@ -107,7 +108,9 @@ def edge_limits(element: str, edge: str, elements: Sequence[str]) -> Range:
     """
     at = tabulated(element, edge) if element else None
     if at is None:
-        raise ConfigError("elements", "limit nothing: the edge of the scans is not known", "read with element=")
+        raise ConfigError(
+            "elements", "limit nothing: the edge of the scans is not known", "read with element="
+        )
     others = [energy for symbol in {*elements, element} for energy in _edges_of(symbol)]
     below = [energy for energy in others if energy < at - 1]
     above = [energy for energy in others if energy > at + 1]
@@ -115,7 +118,7 @@ def edge_limits(element: str, edge: str, elements: Sequence[str]) -> Range:
 
 
 def absorber(attrs: Mapping[str, Any], e0: float) -> tuple[str, str]:
-    """Return element and edge of scans: what was found when they were read, else the edge near `e0`, or ""."""
+    """Return element and edge of scans: what was found when they were read, else that near `e0`, or ""."""
     stated = str(attrs.get("element", "")), str(attrs.get("edge", ""))
     return stated if all(stated) else nearest_edge(e0 - 6.0)  # the rise lies above what is tabulated
 

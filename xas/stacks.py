@@ -1,7 +1,7 @@
 """Scans on a common axis, of which some are not there everywhere, and what is said of each.
 
-A scan that ended early, or was measured elsewhere, has NaN where it has no data. Scans with the same points are
-worked on together, on the part of the axis they have; each keeps its own result and its own ``status``:
+A scan that ended early, or was measured elsewhere, has NaN where it has no data. Scans with the same points
+are worked on together, on the part of the axis they have; each keeps its own result and its own ``status``:
 
 * "ok";
 * "partial: …": the scan ends early or lacks points; its numbers are those of what is there;

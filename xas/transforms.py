@@ -116,11 +116,11 @@ def fourier(
     status = Statuses(chi, rows.shape[0])
     for row in np.flatnonzero(~whole):
         status.note(row, "partial", f"ends before kmax = {kmax:g}")
-    return keep.assign(
+    out = keep.assign(
         chi_r=((*dims, "r"), spectrum if dims else spectrum[0], attrs),
         window=("k", omega, {"units": "", "long_name": "window of the transform"}),
-        status=status.variable(),
     ).assign_coords(r=r)
+    return out if whole.all() else out.assign(status=status.variable())
 
 
 _BACK = ("chi_q", "window_r")
@@ -242,5 +242,3 @@ def check_weight(kweight: int) -> None:
     """
     if not isinstance(kweight, int | np.integer) or not 0 <= kweight <= 3:
         raise ConfigError("kweight", f"is {kweight!r}", "0, 1, 2 or 3")
-
-
