@@ -116,6 +116,8 @@ class Plan:
         The diagonal of WWᵀ, shape (clamps,).
     numbers
         m.
+    of_standard
+        What free, rest and clamp are of χ Δμ on the grid of k, shapes (…, k).
     shape, bends
         O = shape - Σ gain · (bends of the clamp, shape (k, clamps)) ⊗ (clamp): from μ to χ Δμ, (k, used).
     """
@@ -131,33 +133,41 @@ class Plan:
     back: Array
     stiffness: Array
     numbers: int
+    of_standard: tuple[Array, Array, Array]
     shape: Array
     bends: Array
 
-    def remove(self, mu: Array, sigma: Array) -> Background:
+    def remove(self, mu: Array, sigma: Array, standard: Array | None = None) -> Background:
         """Return χ Δμ and background of scans.
 
         Parameters
         ----------
         mu, sigma
             Shape (scan, energy), on the whole axis of the plan.
+        standard
+            χ Δμ of a model, shape (scan, k): what it has below rbkg is no background.
         """
         mu, sigma = mu[:, self.used], sigma[:, self.used]
         chi = np.empty((mu.shape[0], self.k.size))
         errors, mu0 = np.empty_like(chi), np.empty(mu.shape)
         for start in range(0, mu.shape[0], BLOCK):
             block = slice(start, start + BLOCK)
-            chi[block], errors[block], mu0[block] = self._block(mu[block], sigma[block])
+            known = None if standard is None else standard[block]
+            chi[block], errors[block], mu0[block] = self._block(mu[block], sigma[block], known)
         return Background(chi, errors, mu0)
 
-    def _block(self, mu: Array, sigma: Array) -> tuple[Array, Array, Array]:
-        rest = mu @ self.rest.T
+    def _block(self, mu: Array, sigma: Array, standard: Array | None) -> tuple[Array, Array, Array]:
+        free, rest, clamps = (mu @ operator.T for operator in (self.free, self.rest, self.clamp))
+        if standard is not None:
+            own = (standard @ operator.T for operator in self.of_standard)
+            free, rest, clamps = (
+                of_mu - known for of_mu, known in zip((free, rest, clamps), own, strict=True)
+            )
         lost = np.einsum("nm,nm->n", rest, rest)
-        clamps = mu @ self.clamp.T
         level = fixed_point(lost, clamps**2, self.stiffness, self.numbers)
         # c = free + l Wᵀ (1 + l WWᵀ)⁻¹ (V - W free)
         gain = level[:, None] / (1 + level[:, None] * self.stiffness)
-        c = (mu @ self.free.T + (gain * clamps) @ self.back.T) @ self.inverse.T
+        c = (free + (gain * clamps) @ self.back.T) @ self.inverse.T
         mu0 = c @ self.spline.T
         return (mu - mu0) @ self.grid.T, self._errors(sigma, gain), mu0
 
@@ -273,31 +283,35 @@ def plan(grid: Grid, e0: float, settings: Settings) -> Plan:
     window = window_function(k, kmin, kmax, settings.dk, settings.window)
     phase = np.exp(-2j * np.pi * np.outer(np.arange(rows), np.arange(k.size)) / NFFT)
     transform = KSTEP / np.sqrt(np.pi) * phase * (k**settings.kweight * window)
-    seen = np.vstack([transform.real, transform.imag]) @ to_grid
+    lowest = np.vstack([transform.real, transform.imag])
+    seen = lowest @ to_grid
     q, r = np.linalg.qr(seen @ spline, mode="complete")
     inverse = np.linalg.inv(r[:knots])
-    free, rest = q[:, :knots].T @ seen, q[:, knots:].T @ seen
+    unit = np.eye(k.size)
     ends = [
-        (settings.clamp_low, to_grid[: settings.clamped]),
-        (settings.clamp_high, to_grid[-settings.clamped :]),
+        (settings.clamp_low, unit[: settings.clamped]),
+        (settings.clamp_high, unit[-settings.clamped :]),
     ]
-    clamps = np.vstack([abs(weight) * part for weight, part in ends if weight] or [np.zeros((0, x.size))])
-    held = clamps @ spline @ inverse
+    clamps = np.vstack([abs(weight) * part for weight, part in ends if weight] or [np.zeros((0, k.size))])
+    held = clamps @ to_grid @ spline @ inverse
     stiffness, rotation = np.linalg.eigh(held @ held.T)
-    held, clamp = rotation.T @ held, rotation.T @ (clamps - held @ free)
+    held = rotation.T @ held
+    free_of_chi, rest_of_chi = q[:, :knots].T @ lowest, q[:, knots:].T @ lowest
+    clamp_of_chi = rotation.T @ clamps - held @ free_of_chi
     on_grid = to_grid @ spline @ inverse
     return Plan(
         k=k,
         used=slice(first, last + 1),
         spline=spline,
         grid=to_grid,
-        free=free,
+        free=free_of_chi @ to_grid,
         inverse=inverse,
-        rest=rest,
-        clamp=clamp,
+        rest=rest_of_chi @ to_grid,
+        clamp=clamp_of_chi @ to_grid,
+        of_standard=(free_of_chi, rest_of_chi, clamp_of_chi),
         back=held.T,
         stiffness=np.maximum(stiffness, 0),
         numbers=2 * rows,
-        shape=to_grid - on_grid @ free,
+        shape=to_grid - on_grid @ free_of_chi @ to_grid,
         bends=on_grid @ held.T,
     )

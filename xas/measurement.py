@@ -184,15 +184,19 @@ def with_exafs(
     from xas.transforms import fourier
 
     # Athena keeps the weight of the background apart from that of the transform
-    stored = normalization_of(scans)["convention"] == "athena"
-    chi = exafs(scans, rbkg=rbkg, kweight=None if stored else kweight)
+    weight = None if normalization_of(scans)["convention"] == "athena" else kweight
+    chi = exafs(scans, rbkg=rbkg, kweight=weight)
     chi = fourier(chi, kmin, kmax, kweight, window, dk)
     if shells is not None:
         from xas.scattering import feff
         from xas.shells import fit
 
         paths = feff(shells["cif"], shells["absorber"], site=shells["site"])
-        chi = fit(chi, paths, shells["rmin"], shells["rmax"], shells["ignore"])
+        limits = shells["rmin"], shells["rmax"], shells["ignore"]
+        chi = fit(chi, paths, *limits)
+        # once more, with a background that leaves the shells found what they have below rbkg
+        chi = exafs(scans, rbkg=rbkg, kweight=weight, standard=chi)
+        chi = fit(fourier(chi, kmin, kmax, kweight, window, dk), paths, *limits)
     return xr.DataTree.from_dict({"scans": scans, "exafs": chi})
 
 
