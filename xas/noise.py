@@ -70,9 +70,11 @@ def points_noise(energy: Array, mu: Array, e0: Array) -> Array:
     array
         Shape (scan, energy).
     """
+    out = np.empty(mu.shape)
+    if not energy.size:
+        return out
     # rounding is noise too: what is printed with six digits has no smaller error than that
     floor = np.maximum(1e-9 * np.ptp(mu, axis=1), np.finfo(float).tiny)
-    out = np.empty(mu.shape)
     if energy.size < 5:
         out[:] = floor[:, None]
         return out

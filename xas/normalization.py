@@ -144,6 +144,7 @@ class _Results:
         self._numbers = {
             name: np.full(mu.shape[0], np.nan) for name in ("e0", "edge_step", "edge_step_errors")
         }
+        self._axis = int(mu.shape[-1])
         self._ends = np.full((mu.shape[0], 2), np.nan)
         self._gaps = np.zeros(mu.shape[0], dtype=int)
         self.status = Statuses(self._scans, mu.shape[0])
@@ -165,7 +166,7 @@ class _Results:
             elsewhere = _elsewhere(fits, self._scans.attrs)
             rows, fits, errors = self._without(part, rows, fits, errors, elsewhere)
         scans = part.rows[rows]
-        if part.points.size == self._curves["norm"].shape[-1] and part.points[0] == 0:
+        if part.points.size == self._axis and part.points[0] == 0:
             fits.write_curves(self._curves, scans)
         else:
             own = {name: np.empty(fits.mu.shape) for name in CURVES}
