@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from xas import kernels
-from xas.noise import _weights
 from xas.grid import Grid
+from xas.noise import _weights
 
 RANDOM = np.random.default_rng(1)
 X = np.sort(RANDOM.uniform(0, 30, 25))
