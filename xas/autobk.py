@@ -190,7 +190,8 @@ class Plan:
                 for i in range(count):
                     among = variance @ (self.clamp[i] * self.clamp[j])
                     total += bent[:, :, i] * bent[:, :, j] * among[:, None]
-        return np.asarray(np.sqrt(np.maximum(total, 0)))
+        # a clamp that is all but rigid holds the last points to 0, and the sum cancels: no error is 0
+        return np.asarray(np.sqrt(np.maximum(total, 1e-12 * variance.max(axis=1, keepdims=True))))
 
     @cached_property
     def _sums(self) -> Array:

@@ -150,13 +150,13 @@ def test_the_next_edge_of_the_sample_ends_what_is_used() -> None:
 
 
 def test_what_athena_stored_is_used() -> None:
-    stored = {"athena_rbkg": 1.2, "athena_kweight": 3.0, "athena_clamp1": 0.0, "athena_clamp2": 24.0}
+    stored = {"athena_rbkg": 1.2, "athena_kweight": 3.0, "athena_clamp1": 0.0, "athena_clamp2": 1.0}
     more = {"athena_spl1": 0.5, "athena_spl2": 11.0, "athena_e0": E0, "athena_nnorm": 3.0}
     scans = SCANS.assign_attrs(stored | more | {"athena_fixed_step": 1.0, "athena_edge_step": 0.7})
     out = xas.normalize(scans, convention="athena")
     np.testing.assert_array_equal(out["edge_step"], 0.7)
     chi = xas.exafs(out)
-    group = by_larch(0, False, rbkg=1.2, kweight=3, kmin=0.5, kmax=11.0, nclamp=5, clamp_lo=0, clamp_hi=24)
+    group = by_larch(0, False, rbkg=1.2, kweight=3, kmin=0.5, kmax=11.0, nclamp=5, clamp_lo=0, clamp_hi=1)
     scale = np.abs(group.chi).max()
     theirs = group.chi * float(NORMALISED["edge_step"][0]) / 0.7
     np.testing.assert_allclose(chi["chi"][0], theirs, rtol=0, atol=1e-3 * scale)
