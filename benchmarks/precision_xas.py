@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 import warnings
@@ -331,6 +332,42 @@ def feff(_: Path) -> Iterator[Measured]:
         )
 
 
+def distances(_: Path) -> Iterator[Measured]:
+    """Yield what comes back of the shells of a simulated series, by one fit and by a second one."""
+    with tempfile.TemporaryDirectory() as name:
+        states = {"BR": simulate.STATES["BR"]}
+        record = simulate.write_scans(name, states, repeats=1, seed=5, photons=1e9)
+        truth = json.loads(record.read_text())["scans"]
+        read: list[Any] = [beamline.read(Path(name) / f"{label}.xdi") for label in truth]
+        scans = xas.align(read)
+        normalised = xas.normalize(scans, post=(150, 620))
+        paths = xas.feff(Path(name) / "structure.cif", "Ni")
+        small = xas.feff(Path(name) / "structure.cif", "Ni", radius=4.5)
+
+    def of(key: str) -> Any:
+        return np.array([[scan[key][element] for element in ("O", "Ni")] for scan in truth.values()])
+
+    once = xas.fit(xas.fourier(xas.exafs(normalised)), paths, 1.2, 3.2)
+    twice = xas.fit(xas.fourier(xas.exafs(normalised, standard=once)), paths, 1.2, 3.2)
+    other = xas.fit(xas.fourier(xas.exafs(normalised)), small, 1.2, 3.2)
+    kinds = (
+        (once, "a single fit"),
+        (twice, "a second fit, the first one's shells no background"),
+        (other, "a single fit with paths of a cluster of 4.5 Å, not the 6 Å it was made with"),
+    )
+    for fit, text in kinds:
+        off = 1e3 * (fit["distance"].values - of("distance_angstrom"))
+        ratio = fit["sigma2"].values / of("sigma2_angstrom2")
+        for index, shell in enumerate(("O", "Ni")):
+            yield Measured(
+                f"Ni-{shell} of five simulated states, {text}: distance, and σ² over its true value",
+                f"{off[:, index].mean():+.1f} mÅ, largest {np.abs(off[:, index]).max():.1f}; "
+                f"{ratio[:, index].mean():.2f}",
+                f"0 ± {1e3 * float(fit['distance_errors'].values[:, index].mean()):.1f} mÅ; 1",
+                "what was simulated",
+            )
+
+
 def _stack(seed: int, level: float, shifts: Any) -> xr.Dataset:
     """Return a series of simulated scans whose edges are shifted (eV)."""
     energy = simulate.energy_axis()
@@ -388,4 +425,5 @@ QUANTITIES = {
     "athena": Quantity(athena, real=True),
     "larch": Quantity(larch, real=True),
     "feff": Quantity(feff),
+    "distances": Quantity(distances),
 }
