@@ -49,7 +49,7 @@ class FitTable(Table):
     ignore: list[str] = Field(default=[], description='Shells to leave out ("O2").')
     refine_background: bool = Field(
         default=True,
-        description="Whether the background is removed again, with the fit as its standard, and fitted again.",
+        description="Whether the background is removed once more, the fit as its standard, and fitted again.",
     )
 
 
