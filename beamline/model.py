@@ -106,6 +106,9 @@ NAMES: dict[str, Name] = {
     "chi_fit": Name("", "fit of χ(k)"),
     "chi_r_fit": Name(None, "fit of χ(R)"),
     "window": Name("", "window of the transform"),
+    "chi_q": Name(None, "Fourier filtered χ(k)"),
+    "window_r": Name("", "window of the back transform"),
+    "valence": Name("", "valence"),
     "amplitude": Name("", "amplitude S₀²"),
     "e0_shift": Name("eV", "shift of E0 in the fit"),
     "distance": Name("angstrom", "distance R"),
@@ -344,9 +347,9 @@ def _errors(ds: xr.Dataset) -> Iterator[str]:
             yield f"{name!r} is not in the units of {owner!r}"
         measured = np.isfinite(value.values)
         sigma = errors.values
-        if not bool((np.isfinite(sigma[measured]) & (sigma[measured] > 0)).all()):
+        if not bool(((np.isfinite(sigma) & (sigma > 0)) | ~measured).all()):
             yield f"{name!r} is not finite and > 0 wherever {owner!r} is finite"
-        if not bool(np.isnan(sigma[~measured]).all()):
+        if not bool((np.isnan(sigma) | measured).all()):
             yield f"{name!r} is not NaN where {owner!r} was not measured"
 
 

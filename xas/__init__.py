@@ -13,7 +13,9 @@ __getattr__, __dir__ = attach(
         "normalize": "xas.normalization:normalize",
         "edge": "xas.edges:edge",
         "exafs": "xas.background:exafs",
-        "fourier": "xas.background:fourier",
+        "fourier": "xas.transforms:fourier",
+        "back_transform": "xas.transforms:back_transform",
+        "valence": "xas.valences:valence",
         "feff": "xas.scattering:feff",
         "Paths": "xas.scattering:Paths",
         "fit": "xas.shells:fit",
@@ -25,6 +27,7 @@ __getattr__, __dir__ = attach(
 __all__ = [
     "Paths",
     "align",
+    "back_transform",
     "edge",
     "exafs",
     "feff",
@@ -33,6 +36,7 @@ __all__ = [
     "fourier",
     "normalize",
     "simulate",
+    "valence",
 ]
 
 if TYPE_CHECKING:
@@ -40,9 +44,11 @@ if TYPE_CHECKING:
     from xas import simulate as simulate
     from xas.alignment import align as align
     from xas.background import exafs as exafs
-    from xas.background import fourier as fourier
     from xas.edges import edge as edge
     from xas.normalization import normalize as normalize
     from xas.scattering import Paths as Paths
     from xas.scattering import feff as feff
     from xas.shells import fit as fit
+    from xas.transforms import back_transform as back_transform
+    from xas.transforms import fourier as fourier
+    from xas.valences import valence as valence

@@ -16,10 +16,10 @@ UNITS = {
     "V": "voltage",
     "degC": "temperature",
     "": "coverage rejected correlation live_rows asymmetry scale fraction strain rwp gof mu mu_ref norm flat "
-    "pre_edge post_edge "
-    "averaged edge_step chi chi_fit window amplitude coordination r_factor reduced_chi2 repeats",
+    "pre_edge post_edge averaged edge_step chi chi_fit window amplitude coordination r_factor reduced_chi2 "
+    "repeats window_r valence",
     None: "i0 it ir fluorescence tey tfy dose monitor counts intensity background fwhm area chi_r chi_r_fit "
-    "current capacity",
+    "chi_q current capacity",
 }
 SIGNALS = {
     "images": "counts",
