@@ -17,6 +17,7 @@ __getattr__, __dir__ = attach(
         "excitation": "calibration.excitation",
         "gain": "calibration.gain",
         "geometry": "calibration.geometry",
+        "mono": "calibration.mono",
         "records": "calibration.records",
     },
 )
@@ -27,4 +28,5 @@ if TYPE_CHECKING:
     from calibration import excitation as excitation
     from calibration import gain as gain
     from calibration import geometry as geometry
+    from calibration import mono as mono
     from calibration import records as records
