@@ -93,6 +93,7 @@ NAMES: dict[str, Name] = {
     "post_edge": Name("", "post-edge curve"),
     "edge_energy": Name("eV", "edge energy"),
     "energy_shift": Name("eV", "energy shift since measured"),
+    "measured_shift": Name("eV", "energy shift of the scan alone"),
     "it": Name(None, "transmitted intensity"),
     "ir": Name(None, "intensity behind the reference"),
     "fluorescence": Name(None, "fluorescence"),

@@ -212,7 +212,7 @@ def feff(_: Path) -> Iterator[Measured]:
 
 def _shift_limit(level: float) -> float:
     """Return the Cramér-Rao limit (eV) of the shift between two foils, scale and line not being known."""
-    from xas.alignment import WINDOW
+    from xas.shifts import WINDOW
 
     ds = simulate.scan(0, noise=1e-9)
     energy, mu = ds["energy"].values, ds["mu_ref"].values

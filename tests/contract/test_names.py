@@ -10,7 +10,8 @@ UNITS = {
     "angstrom": "d r a b c distance",
     "angstrom**3": "volume",
     "angstrom**2": "sigma2",
-    "eV": "energy excitation_energy emission_energy energy_loss e0 edge_energy energy_shift e0_shift",
+    "eV": "energy excitation_energy emission_energy energy_loss e0 edge_energy energy_shift measured_shift "
+    "e0_shift",
     "s": "exposure",
     "um": "size",
     "V": "voltage",
