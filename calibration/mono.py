@@ -17,6 +17,7 @@ Burr, Rev. Mod. Phys. 39 (1967) 125, as the field rounds them. S. Kraft et al., 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,9 @@ RECORD = "mono_calibration"
 
 D_ERROR = 1e-4
 """Standard deviation (angstrom) of a stated lattice spacing: that of Si(111) for 10 K of temperature."""
+
+_NO_FOIL = re.compile(r"\b(none|no|filter|oxide|powder|solution)\b", re.IGNORECASE)
+"""Words for references that are not the metal."""
 
 
 @dataclass(frozen=True)
@@ -242,9 +246,14 @@ def _position(scan: xr.Dataset, channel: str, element: str) -> tuple[float, floa
         raise CalibrationError(
             f"{element} foil", f"has no {channel} over energy", "give one scan of the foil"
         )
+    stated = str(scan.attrs.get("reference", ""))
+    if channel == "mu_ref" and _NO_FOIL.search(stated):
+        raise CalibrationError(
+            f"{element} foil", f"is none: the reference is {stated!r}", "measure the metal"
+        )
     energy, mu = scan["energy"].values.astype(float), scan[channel].values.astype(float)
-    stated = scan.get(f"{channel}_errors")
-    errors = None if stated is None else stated.values.astype(float)
+    noise = scan.get(f"{channel}_errors")
+    errors = None if noise is None else noise.values.astype(float)
     good = np.isfinite(mu)
     return first_inflection(energy[good], mu[good], None if errors is None else errors[good])
 

@@ -26,7 +26,7 @@ from beamline.errors import CalibrationError, ConfigError, FitError, JoinError
 from xas import stacking
 from xas.drifts import Drift, model_drift
 from xas.normalization import scan_name, steepest_rise
-from xas.references import why_no_foil
+from xas.references import why_no_reference
 from xas.shifts import Shifts, find_shifts
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def align(
     Raises
     ------
     JoinError
-        The scans are of different edges, have no overlap, or lack the reference, or it is no foil.
+        The scans are of different edges, have no overlap, or lack the reference, or it is the sample over
+        again.
     FitError
         No other reference looks like the first one.
     ConfigError
@@ -127,8 +128,10 @@ def _shifts(parts: list[xr.Dataset], axes: list[Array], labels: list[str], refer
         raise JoinError(
             missing[0], f"has no {reference}{f' ({reason})' if reason else ''}", 'align on "mu", or on None'
         )
-    if reference == "mu_ref" and (reason := why_no_foil(parts[0])):
-        raise JoinError(labels[0], f"has a reference that is no foil: {reason}", 'align on "mu", or on None')
+    if reference == "mu_ref" and (reason := why_no_reference(parts[0])):
+        raise JoinError(
+            labels[0], f"has a mu_ref that is no reference: {reason}", 'align on "mu", or on None'
+        )
     energies, spectra = [], []
     for label, axis, ds in zip(labels, axes, parts, strict=True):
         values = ds[reference].values.astype(float)

@@ -7,7 +7,7 @@ deviations; which of these are jumps, and the degrees, is what makes
 
     χ² + (number of parameters) ln n
 
-smallest (G. Schwarz, Ann. Statist. 6 (1978) 461), each jump counting as one more parameter beside its piece.
+smallest (G. Schwarz, Ann. Statist. 6 (1978) 461), each jump counting as two more beside those of its piece.
 Errors of the model are those of the fitted polynomials, made larger by √χ² per degree of freedom.
 """
 
@@ -130,7 +130,7 @@ def _best_pieces(x: Array, y: Array, sigma: Array, bounds: list[int]) -> list[Pi
                 continue
             cost, piece = _piece(x, y, sigma, bounds[begin], bounds[end], cost_of_one)
             before, pieces = best[begin]
-            options.append((before + cost + (cost_of_one if pieces else 0.0), [*pieces, piece]))
+            options.append((before + cost + (2 * cost_of_one if pieces else 0.0), [*pieces, piece]))
         best.append(min(options, key=lambda option: option[0]) if options else (np.inf, []))
     return best[-1][1]
 

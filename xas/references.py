@@ -1,9 +1,8 @@
-"""Whether what was measured as the reference is the foil of the element.
+"""Whether what was measured as the reference is one, or the sample over again.
 
-Two things give a false reference away. Its first inflection (`calibration.inflections`) is farther from the
-tabulated edge of the metal than any monochromator drifts. Or it is the sample over again, a few per cent of
-its absorption let through: the same edge at the same energy, in a sample that is no metal. An oxide taken for
-the foil puts every energy 12 eV off.
+A few per cent of the sample's own absorption in the reference channel (a foil that was not there, a detector
+that is not linear) make an edge that moves with the sample. Aligned on it, all samples have the same edge.
+It is the same edge at the same energy, and above that of the metal: a sample that is itself the foil is not.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 
 from beamline.errors import CalibrationError
 from calibration.inflections import first_inflection
-from calibration.mono import LARGEST, tabulated
+from calibration.mono import tabulated
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,45 +23,40 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 ALIKE = 0.999
 """Two edges with a greater correlation than this are one."""
 METAL = 5.0
-"""A sample whose first inflection is this near to the table (eV) may be a metal, and its own foil."""
+"""A first inflection this near to the table, or below (eV), may be that of the metal."""
 
 
-def why_no_foil(scan: xr.Dataset) -> str:
-    """Return why the variable ``mu_ref`` of a scan cannot be the foil of its element; "" where it can.
+def why_no_reference(scan: xr.Dataset) -> str:
+    """Return why the variable ``mu_ref`` of a scan cannot be a reference; "" where it can.
 
     Parameters
     ----------
     scan
-        Kind ``xas.scans``, over (energy), on the axis that was measured, with ``mu`` and ``mu_ref``; without
-        attributes ``element`` and ``edge`` nothing is known against it.
+        Kind ``xas.scans``, over (energy), with ``mu`` and ``mu_ref``; without the attributes ``element`` and
+        ``edge`` nothing is known against it.
     """
     element, edge = str(scan.attrs.get("element", "")), str(scan.attrs.get("edge", ""))
     if not element or not edge:
         return ""
     energy = scan["energy"].values.astype(float)
-    mu, foil = scan["mu"].values.astype(float), scan["mu_ref"].values.astype(float)
-    good = np.isfinite(mu) & np.isfinite(foil)
-    energy, mu, foil = energy[good], mu[good], foil[good]
-    shift = float(scan["energy_shift"]) if "energy_shift" in scan.coords else 0.0
+    mu, reference = scan["mu"].values.astype(float), scan["mu_ref"].values.astype(float)
+    good = np.isfinite(mu) & np.isfinite(reference)
+    energy, mu, reference = energy[good], mu[good], reference[good]
     try:
-        expected = tabulated(element, edge)
-        position, _ = first_inflection(energy, foil)
+        position, _ = first_inflection(energy, reference)
+        off = position - tabulated(element, edge)
     except CalibrationError:
-        return ""  # too coarse to tell, or no edge: what does not fit is found when it is aligned
-    off = position - shift - expected
-    if abs(off) > LARGEST + METAL:
-        return f"it rises first at {position:.1f} eV, {abs(off):.1f} eV from the {element} {edge} edge"
-    likeness = _likeness(energy, mu, foil, position)
-    if off > METAL and likeness > ALIKE:
+        return ""  # no edge, or too coarse to tell: what does not fit is found when it is aligned
+    if off > METAL and _likeness(energy, mu, reference, position) > ALIKE:
         return f"it rises like the sample itself, {off:.1f} eV above the {element} {edge} edge of the metal"
     return ""
 
 
-def _likeness(energy: Array, mu: Array, foil: Array, position: float) -> float:
+def _likeness(energy: Array, mu: Array, reference: Array, position: float) -> float:
     """Return the correlation of two edges, straight lines taken off."""
     near = (energy > position - 30) & (energy < position + 40)
     if near.sum() < 10:
         return 0.0
     line = np.column_stack([np.ones(near.sum()), energy[near] - position])
-    a, b = (values[near] - line @ np.linalg.lstsq(line, values[near], rcond=None)[0] for values in (mu, foil))
+    a, b = (y[near] - line @ np.linalg.lstsq(line, y[near], rcond=None)[0] for y in (mu, reference))
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
