@@ -9,7 +9,7 @@ The error of a shift belongs to the scan alone, the first scan included: a diffe
 root of the sum of their squares. Over a series the drift can be modelled (`xas.drifts`); the shifts measured
 stay beside it.
 
-What cannot be aligned is not guessed: its row is NaN and its ``status`` says why. A scan that was aborted
+What cannot be aligned is not guessed: its row is NaN and ``alignment`` says why. A scan that was aborted
 keeps what it has.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from beamline import provenance
 from beamline.errors import CalibrationError, ConfigError, FitError, JoinError
-from xas import stacking
+from xas import resampling
 from xas.drifts import Drift, model_drift
 from xas.normalization import scan_name, steepest_rise
 from xas.references import why_no_reference
@@ -70,7 +70,7 @@ def align(
     Dataset
         Over (scan, energy): the variables all scans have, interpolated (modified Akima) onto the axis of the
         first complete scan where all complete scans overlap; the noise of μ, estimated before; coordinates
-        ``label``, ``status`` ("ok", "partial: …", "failed: …"; NaN where nothing was measured) and
+        ``label``, ``alignment`` ("ok", "partial: …", "failed: …"; NaN where nothing was measured),
         ``energy_shift`` (eV, with errors), and what Athena stored with each scan, its E0 shifted with the
         axis: an attribute where it is the same for all scans, else a coordinate. Of a modelled drift there
         are ``measured_shift`` beside it and the attributes ``drift_chi2`` and ``drift_jumps``.
@@ -85,8 +85,8 @@ def align(
     ConfigError
         `along` makes no sense, or lacks the lattice spacing.
     """
-    parts = stacking.single_scans(scans)
-    stacking.same_edge(parts)
+    parts = resampling.single_scans(scans)
+    resampling.same_edge(parts)
     labels = [scan_name(ds, i) for i, ds in enumerate(parts)]
     spacing = _spacing(parts, along, d_spacing)
     axes = [ds["energy"].values.astype(float) for ds in parts]
@@ -96,7 +96,7 @@ def align(
     model = _drift(found, parts) if drift and reference is not None and len(parts) > 1 else None
     shifts, errors = (found.shift, found.errors) if model is None else (model.shift, model.errors)
     status = [
-        stacking.OK if np.isfinite(shift) else f"failed: its {reference} {problem}"
+        resampling.OK if np.isfinite(shift) else f"failed: its {reference} {problem}"
         for shift, problem in zip(shifts, found.problem, strict=True)
     ]
     e0 = _edge(parts[0])
@@ -220,17 +220,17 @@ def _stack(
     """Return the scans on one axis."""
     import xarray as xr
 
-    energy, status = stacking.common_axis(axes, status, e0)
+    energy, status = resampling.common_axis(axes, status, e0)
     usable = [not text.startswith("failed") for text in status]
     names = [n for n in ("mu", "mu_ref", "i0") if all(n in ds for ds in parts)]
     columns = [np.array([ds[name].values for name in names], dtype=float) for ds in parts]
-    rows = stacking.on_axis(axes, columns, energy, usable)
+    rows = resampling.on_axis(axes, columns, energy, usable)
     noise = np.full(rows.shape[::2], np.nan)
     for n, (ds, axis) in enumerate(zip(parts, axes, strict=True)):
         if usable[n]:
-            sigma = stacking.measured_noise(ds, columns[n][0], e0 - float(np.nan_to_num(shifts[n])))
-            noise[n] = np.where(np.isfinite(rows[n, 0]), stacking.noise_on(axis, sigma, energy), np.nan)
-    coordinates, attributes = stacking.stored_by_athena(parts, shifts)
+            sigma = resampling.measured_noise(ds, columns[n][0], e0 - float(np.nan_to_num(shifts[n])))
+            noise[n] = np.where(np.isfinite(rows[n, 0]), resampling.noise_on(axis, sigma, energy), np.nan)
+    coordinates, attributes = resampling.stored_by_athena(parts, shifts)
     before = np.array([float(ds["energy_shift"]) if "energy_shift" in ds.coords else 0.0 for ds in parts])
     return xr.Dataset(
         {
@@ -240,19 +240,19 @@ def _stack(
         {
             "energy": energy,
             "label": ("scan", np.array(labels)),
-            "status": ("scan", np.array(_kept(parts, status))),
+            "alignment": ("scan", np.array(_kept(parts, status))),
             "energy_shift": ("scan", before + shifts),
-            **stacking.times(parts),
+            **resampling.times(parts),
             **coordinates,
         },
-        {**stacking.common_attributes(parts), **attributes},
+        {**resampling.common_attributes(parts), **attributes},
     )
 
 
 def _kept(parts: list[xr.Dataset], status: list[str]) -> list[str]:
-    """Return the status of every scan; what was known to be wrong before is not forgotten."""
-    before = [str(ds["status"].values) if "status" in ds.coords else stacking.OK for ds in parts]
-    return [new if new != stacking.OK else old for old, new in zip(before, status, strict=True)]
+    """Return what is said of every scan; what was known to be wrong before is not forgotten."""
+    before = [str(ds["alignment"].values) if "alignment" in ds.coords else resampling.OK for ds in parts]
+    return [new if new != resampling.OK else old for old, new in zip(before, status, strict=True)]
 
 
 def _with_errors(ds: xr.Dataset, name: str, errors: Array) -> xr.Dataset:

@@ -136,7 +136,7 @@ def test_one_bad_foil_of_many_fails_alone() -> None:
     )
     with pytest.warns(UserWarning, match=r"1 scan.*s2 \(does not look like that of s0\)"):
         out = xas.align(scans)
-    assert out["status"].values.tolist() == [
+    assert out["alignment"].values.tolist() == [
         "ok",
         "ok",
         "failed: its mu_ref does not look like that of s0",
@@ -151,7 +151,7 @@ def test_a_partial_scan_keeps_what_it_has() -> None:
     scans = [simulate.scan(n, noise=3e-4, label=f"s{n}", drift=0.1 * n) for n in range(4)]
     scans[1] = scans[1].sel(energy=slice(None, 8420))
     out = xas.align(scans)
-    status = str(out["status"].values[1])
+    status = str(out["alignment"].values[1])
     assert status.startswith("partial: measured from 81")
     assert status.endswith("to 8419.2 eV") or "to 84" in status
     assert np.isfinite(out["mu"][1].sel(energy=slice(8150, 8415))).all()
@@ -165,7 +165,7 @@ def test_an_aborted_scan_before_the_edge_has_no_shift() -> None:
     scans[3] = scans[3].sel(energy=slice(None, 8335))
     with pytest.warns(UserWarning, match="does not cover the edge"):
         out = xas.align(scans)
-    assert str(out["status"].values[3]) == "failed: its mu_ref does not cover the edge"
+    assert str(out["alignment"].values[3]) == "failed: its mu_ref does not cover the edge"
     assert np.isnan(out["energy_shift_errors"][3])
 
 
@@ -174,10 +174,10 @@ def test_a_status_is_not_forgotten() -> None:
     scans[1] = scans[1].sel(energy=slice(None, 8420))
     first = xas.align(scans)
     again = xas.align([first.isel(scan=0), first.isel(scan=2)], reference=None)
-    assert again["status"].values.tolist() == ["ok", "ok"]
+    assert again["alignment"].values.tolist() == ["ok", "ok"]
     part = first.isel(scan=1).dropna("energy")
     kept = xas.align([first.isel(scan=0), part, first.isel(scan=2)], reference=None)
-    assert str(kept["status"].values[1]).startswith("partial")
+    assert str(kept["alignment"].values[1]).startswith("partial")
 
 
 def test_the_sample_over_again_is_no_reference() -> None:
@@ -231,7 +231,7 @@ def test_a_modelled_drift_is_surer_than_single_scans() -> None:
     good = np.arange(40) != 30
     assert np.std(off) < 0.5 * np.std(measured[good])
     assert abs(off[30] - np.mean(off)) < 0.03  # the model knows what its foil does not say
-    assert out["status"].values[30] == "ok"
+    assert out["alignment"].values[30] == "ok"
     assert out.attrs["drift_jumps"].startswith("+1.")
     assert out.attrs["drift_jumps"].endswith("before s23")
 
