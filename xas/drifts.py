@@ -8,7 +8,9 @@ deviations; which of these are jumps, and the degrees, is what makes
     χ² + (number of parameters) ln n
 
 smallest (G. Schwarz, Ann. Statist. 6 (1978) 461), each jump counting as two more beside those of its piece.
-Errors of the model are those of the fitted polynomials, made larger by √χ² per degree of freedom.
+The pieces are then fitted with one degree more: what that criterion leaves out is not seen in the data, but
+may be as large as the errors. Errors of the model are those of the fitted polynomials, made larger by √χ² per
+degree of freedom.
 """
 
 from __future__ import annotations
@@ -74,7 +76,7 @@ def model_drift(shifts: Array, errors: Array, position: Array | None = None) -> 
     t = 2 * (position - position[good[0]]) / max(float(np.ptp(position[good])), 1e-300) - 1
     x, y, sigma = t[good], shifts[good], errors[good]
     bounds = [0, *_places(x, y, sigma), good.size]
-    pieces = _best_pieces(x, y, sigma, bounds)
+    pieces = [_one_degree_more(x, y, sigma, piece) for piece in _best_pieces(x, y, sigma, bounds)]
     chi2 = sum(piece[2] for piece in pieces)
     freedom = good.size - sum(piece[3].size for piece in pieces) - (len(pieces) - 1)
     reduced = chi2 / freedom if freedom > 0 else 1.0
@@ -144,6 +146,16 @@ def _piece(x: Array, y: Array, sigma: Array, begin: int, end: int, each: float) 
         coefficients, covariance, chi2 = _polynomial(x[part], y[part], sigma[part], degree)
         options.append((chi2 + each * (degree + 1), (begin, end, chi2, coefficients, covariance)))
     return min(options, key=lambda option: option[0])
+
+
+def _one_degree_more(x: Array, y: Array, sigma: Array, piece: Piece) -> Piece:
+    begin, end, _, coefficients, _ = piece
+    degree = min(coefficients.size, end - begin - 2)
+    if degree < coefficients.size:
+        return piece
+    part = slice(begin, end)
+    more, covariance, chi2 = _polynomial(x[part], y[part], sigma[part], degree)
+    return begin, end, chi2, more, covariance
 
 
 def _polynomial(x: Array, y: Array, sigma: Array, degree: int) -> tuple[Array, Array, float]:
