@@ -1,11 +1,13 @@
 """Points that are no absorption: found, replaced, and written down.
 
 A glitch of the monochromator is one to three points wide. Every point is compared with the cubic through its
-two neighbours to either side; z is its deviation over the noise of both. A glitch also spoils the z of its
-neighbours. Where |z| is largest, the shortest run of points is looked for without which no |z| around is
-above the threshold; it is taken out, and the search goes on without it. Within 15 eV below and 40 eV above
-the edge nothing is looked for, since the edge itself bends within a few points; there, and where a glitch is
-wider, `ranges` say what to take out. The points are replaced by the cubic, with the error that has.
+two neighbours to either side; z is its deviation over the noise of both, or over the usual deviation of the
+25 points around, where the curve bends too fast for a cubic. A glitch also spoils the z of its neighbours.
+Where |z| is largest, the shortest run of points is looked for without which no |z| around is above the
+threshold; it is taken out, and the search goes on without it. From 15 eV below to 40 eV above the edge, and
+within two points of that, nothing is looked for, since the edge itself bends within a few points; there, and
+where a glitch is wider, `ranges` say what to take out. The points are replaced by the cubic, with the error
+that has.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 WIDEST = 3
+"""Widest glitch that is found, points."""
+AROUND = 25
+"""Points whose median deviation says what is usual there."""
 EDGE = (-15.0, 40.0)
 """Around E0 nothing is looked for, eV."""
 FLAG = 1
@@ -135,16 +140,23 @@ def _given(energy: Array, good: Any, ranges: Sequence[Sequence[float]], name: st
 
 def _found(energy: Array, mu: Array, sigma: Array, good: Any, e0: float, threshold: float) -> Any:
     """Return the points that are glitches, found one run after the other."""
+    from scipy.ndimage import binary_dilation, median_filter
+
     bad = np.zeros(energy.size, dtype=bool)
-    outside = (energy < e0 + EDGE[0]) | (energy > e0 + EDGE[1])
+    inside = (energy >= e0 + EDGE[0]) & (energy <= e0 + EDGE[1])
+    outside = ~binary_dilation(inside, iterations=2)
     while np.isfinite(threshold) and bad.sum() < 0.05 * energy.size:
         at = np.flatnonzero(good & ~bad)
-        z = np.where(outside[at], _deviations(energy[at], mu[at], sigma[at]), 0.0)
+        z = _deviations(energy[at], mu[at], sigma[at])
+        # where all points deviate it is the curve that bends: they are measured by their neighbourhood
+        usual = 1.4826 * median_filter(z, AROUND, mode="nearest")
+        z = np.where(outside[at], z / np.maximum(usual, 1.0), 0.0)
         worst = int(np.argmax(z))
         if z[worst] <= threshold:
             break
         part = at[max(0, worst - 12) : worst + 13]
-        run = _shortest_run(part, int(at[worst]), energy, mu, sigma, outside, threshold)
+        scale = sigma * max(float(usual[worst]), 1.0)
+        run = _shortest_run(part, int(at[worst]), energy, mu, scale, outside, threshold)
         bad[run] = True
     return bad
 
