@@ -185,7 +185,7 @@ def feff(_: Path) -> Iterator[Measured]:
         folder = Path(name)
         states = {"BF": (simulate.State("pristine", 0.0),)}
         simulate.write_scans(folder, states, repeats=1, seed=0, drift=0.0)
-        paths = xas.feff(folder / "structure.cif", "Ni", radius=4.5)
+        paths = xas.feff(folder / "structure.cif", "Ni")
         path = next(p for p in paths if p.atoms == ("O",))
         (folder / path.name).write_text(path.text)
         k = np.arange(0.0, 12.0, 0.05)

@@ -18,7 +18,9 @@ __getattr__, __dir__ = attach(
         "normalize": "xas.normalization:normalize",
         "edge": "xas.edges:edge",
         "exafs": "xas.background:exafs",
-        "fourier": "xas.background:fourier",
+        "fourier": "xas.transforms:fourier",
+        "back_transform": "xas.transforms:back_transform",
+        "valence": "xas.valences:valence",
         "feff": "xas.scattering:feff",
         "Paths": "xas.scattering:Paths",
         "fit": "xas.shells:fit",
@@ -30,6 +32,7 @@ __getattr__, __dir__ = attach(
 __all__ = [
     "Paths",
     "align",
+    "back_transform",
     "deglitch",
     "dose_test",
     "edge",
@@ -43,6 +46,7 @@ __all__ = [
     "rebin",
     "simulate",
     "sum_detectors",
+    "valence",
 ]
 
 if TYPE_CHECKING:
@@ -50,7 +54,6 @@ if TYPE_CHECKING:
     from xas import simulate as simulate
     from xas.alignment import align as align
     from xas.background import exafs as exafs
-    from xas.background import fourier as fourier
     from xas.detectors import sum_detectors as sum_detectors
     from xas.doses import dose_test as dose_test
     from xas.edges import edge as edge
@@ -61,3 +64,6 @@ if TYPE_CHECKING:
     from xas.scattering import Paths as Paths
     from xas.scattering import feff as feff
     from xas.shells import fit as fit
+    from xas.transforms import back_transform as back_transform
+    from xas.transforms import fourier as fourier
+    from xas.valences import valence as valence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from beamline.console import Outcome, table
+from beamline.console import DONE, SOME_FAILED, Outcome, table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,7 +36,13 @@ def reduce(
     timezone: Annotated[
         str | None, typer.Option(help="Zone of the beamline's clock (Europe/Paris), for XDI.")
     ] = None,
-    convention: Annotated[str, typer.Option(help="Normalisation: larch or athena.")] = "larch",
+    convention: Annotated[str, typer.Option(help="Normalisation: larch, athena or mback.")] = "larch",
+    elements: Annotated[
+        str | None, typer.Option(help="What the sample is made of: Ni,Co,Mn. Their edges end what is used.")
+    ] = None,
+    edge_method: Annotated[
+        str, typer.Option(help="Edge by half_height, integral, centroid or inflection.")
+    ] = "half_height",
     e0: Annotated[float | None, typer.Option(help="Edge energy, eV.")] = None,
     pre: Annotated[
         tuple[float, float] | None, typer.Option(help="Pre-edge range, eV relative to E0.")
@@ -45,7 +51,10 @@ def reduce(
         tuple[float, float] | None, typer.Option(help="Post-edge range, eV relative to E0.")
     ] = None,
     exafs: Annotated[bool, typer.Option(help="Go on to χ(k) and χ(R).")] = True,
-    rbkg: Annotated[float, typer.Option(help="χ(R) below this is background, angstrom.")] = 1.0,
+    rbkg: Annotated[
+        float | None,
+        typer.Option(help="χ(R) below this is background, angstrom; by default 1.0 or Athena's."),
+    ] = None,
     kmin: Annotated[float, typer.Option(help="Begin of the transform, 1/angstrom.")] = 3.0,
     kmax: Annotated[float, typer.Option(help="End of the transform, 1/angstrom.")] = 12.0,
     kweight: Annotated[int, typer.Option(help="Power of k in the transform.")] = 2,
@@ -67,18 +76,40 @@ def reduce(
     parts = [beamline.read(file, kind="xas.scans", **options) for file in files]
     tree = collect(parts, [str(file) for file in files])
     scans = xas.align(tree, reference=None if reference == "none" else reference)
-    scans = xas.edge(xas.normalize(scans, convention=convention, e0=e0, pre=pre, post=post))
+    composition = [symbol.strip() for symbol in elements.split(",")] if elements else None
+    scans = xas.normalize(scans, convention=convention, e0=e0, pre=pre, post=post, elements=composition)
+    scans = xas.edge(scans, edge_method)
     result = with_exafs(scans, rbkg, kmin, kmax, kweight, "hanning", 1.0) if exafs else scans
     beamline.save(result, output)
     names = ("e0", "edge_energy", "edge_energy_errors", "edge_step", "edge_step_errors", "energy_shift")
-    numbers = {name: scans[name].values.tolist() for name in names}
+    numbers = {name: _without_nan(scans[name].values.tolist()) for name in names}
     labels = [str(label) for label in scans["label"].values]
-    rows: list[list[Any]] = [["scan", "E0 / eV", "edge energy / eV", "edge step", "shift / eV"]]
+    status = [str(text) for text in _status_of(result, scans)]
+    rows: list[list[Any]] = [["scan", "E0 / eV", "edge energy / eV", "edge step", "shift / eV", "status"]]
     for n, label in enumerate(labels):
-        energy = f"{numbers['edge_energy'][n]:.3f} ± {numbers['edge_energy_errors'][n]:.3f}"
-        step = f"{numbers['edge_step'][n]:.5f} ± {numbers['edge_step_errors'][n]:.5f}"
-        rows.append([label, f"{numbers['e0'][n]:.3f}", energy, step, f"{numbers['energy_shift'][n]:.3f}"])
-    return Outcome({"output": str(output), "scans": labels, **numbers}, f"{table(rows)}\n{output}")
+        energy = _measured(numbers["edge_energy"][n], numbers["edge_energy_errors"][n], 3)
+        step = _measured(numbers["edge_step"][n], numbers["edge_step_errors"][n], 5)
+        origin, shift = (_measured(numbers[name][n], None, 3) for name in ("e0", "energy_shift"))
+        rows.append([label, origin, energy, step, shift, status[n]])
+    failed = [
+        f"{label}: {text}" for label, text in zip(labels, status, strict=True) if text.startswith("failed")
+    ]
+    document = {"output": str(output), "scans": labels, "status": status, **numbers}
+    return Outcome(document, f"{table(rows)}\n{output}", failed, SOME_FAILED if failed else DONE)
+
+
+def _status_of(result: xr.Dataset | xr.DataTree, scans: xr.Dataset) -> Any:
+    """Return what is said of every scan at the end of its processing."""
+    import xarray as xr
+
+    return (result["exafs"] if isinstance(result, xr.DataTree) else scans)["status"].values
+
+
+def _measured(value: float | None, error: float | None, digits: int) -> str:
+    """Return a number with its error; a dash where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
 
 
 def fit(

@@ -20,7 +20,9 @@ files = ["raw/sample_*.xdi"]      # XDI, Athena projects, columns of a beamline
 reference = "mu_ref"              # align on the foil; "mu" on the sample itself, "none" not at all
 # element = "Ni"                  # to be checked against the energy
 # columns = ["energy", "i0", "it", "ir"]   # where the header does not name them
-# convention = "larch"            # or "athena"
+# convention = "larch"            # or "athena", "mback"
+# elements = ["Ni", "Co", "Mn"]   # of the sample: their edges end what is used
+# edge_method = "half_height"     # or "integral", "centroid", "inflection"
 kmin = 3.0                        # of the Fourier transform, 1/angstrom
 kmax = 12.0
 # exafs = false                   # XANES only: scans that end before kmax
@@ -66,19 +68,30 @@ class XasMeasurement(MeasurementConfig):
         default=None, gt=0, description="Lattice spacing of the monochromator, angstrom, for files of angles."
     )
     groups: list[str] | None = Field(default=None, description="Groups of an Athena project to read.")
-    convention: Literal["larch", "athena"] = Field(
+    convention: Literal["larch", "athena", "mback"] = Field(
         default="larch", description="How ranges are chosen that are not given."
+    )
+    elements: list[str] | None = Field(
+        default=None, description="What the sample is made of: the next edge of these ends what is used."
+    )
+    edge_method: Literal["half_height", "integral", "centroid", "inflection"] = Field(
+        default="half_height", description="How the position of the edge is measured."
     )
     e0: float | None = Field(default=None, gt=0, description="Edge energy, eV; by default the steepest rise.")
     pre: tuple[float, float] | None = Field(default=None, description="Pre-edge range, eV relative to E0.")
     post: tuple[float, float] | None = Field(default=None, description="Post-edge range, eV relative to E0.")
     degree: int | None = Field(default=None, ge=0, le=3, description="Degree of the post-edge polynomial.")
     exafs: bool = Field(default=True, description="Whether to go on to χ(k) and χ(R).")
-    rbkg: float = Field(default=1.0, ge=0.5, le=3.0, description="χ(R) below this is background, angstrom.")
+    rbkg: float | None = Field(
+        default=None,
+        ge=0.5,
+        le=3.0,
+        description="χ(R) below this is background, angstrom; by default 1.0, or what Athena stored.",
+    )
     kmin: float = Field(default=3.0, ge=0, description="Begin of the transform, 1/angstrom.")
     kmax: float = Field(default=12.0, gt=0, description="End of the transform, 1/angstrom.")
     kweight: int = Field(default=2, ge=0, le=3, description="Power of k in the transform.")
-    window: Literal["hanning", "parzen", "welch", "kaiser", "sine"] = Field(
+    window: Literal["hanning", "parzen", "welch", "kaiser", "sine", "gaussian"] = Field(
         default="hanning", description="Window of the transform."
     )
     dk: float = Field(default=1.0, gt=0, description="Width of its rise, 1/angstrom.")
@@ -107,11 +120,13 @@ def recipe(name: str, measurement: XasMeasurement, folder: Path) -> Recipe:
 
     options = ("element", "edge", "mode", "columns", "d_spacing", "groups")
     read = {key: getattr(measurement, key) for key in options if getattr(measurement, key) is not None}
-    norm = {key: getattr(measurement, key) for key in ("convention", "e0", "pre", "post", "degree")}
+    norm = {
+        key: getattr(measurement, key) for key in ("convention", "e0", "pre", "post", "degree", "elements")
+    }
     then = [
         Step(align, {"reference": None if measurement.reference == "none" else measurement.reference}),
         Step(normalize, norm),
-        Step(edge),
+        Step(edge, {"method": measurement.edge_method}),
     ]
     if measurement.exafs:
         keys = ("rbkg", "kmin", "kmax", "kweight", "window", "dk")
@@ -143,7 +158,7 @@ def collect(parts: Sequence[xr.Dataset | xr.DataTree], names: Sequence[str]) -> 
 
 def with_exafs(
     scans: xr.Dataset,
-    rbkg: float,
+    rbkg: float | None,
     kmin: float,
     kmax: float,
     kweight: int,
@@ -164,15 +179,24 @@ def with_exafs(
     """
     import xarray as xr
 
-    from xas.background import exafs, fourier
+    from xas.background import exafs
+    from xas.normalization import normalization_of
+    from xas.transforms import fourier
 
-    chi = fourier(exafs(scans, rbkg=rbkg, kweight=kweight), kmin, kmax, kweight, window, dk)
+    # Athena keeps the weight of the background apart from that of the transform
+    weight = None if normalization_of(scans)["convention"] == "athena" else kweight
+    chi = exafs(scans, rbkg=rbkg, kweight=weight)
+    chi = fourier(chi, kmin, kmax, kweight, window, dk)
     if shells is not None:
         from xas.scattering import feff
         from xas.shells import fit
 
         paths = feff(shells["cif"], shells["absorber"], site=shells["site"])
-        chi = fit(chi, paths, shells["rmin"], shells["rmax"], shells["ignore"])
+        limits = shells["rmin"], shells["rmax"], shells["ignore"]
+        chi = fit(chi, paths, *limits)
+        # once more, with a background that leaves the shells found what they have below rbkg
+        chi = exafs(scans, rbkg=rbkg, kweight=weight, standard=chi)
+        chi = fit(fourier(chi, kmin, kmax, kweight, window, dk), paths, *limits)
     return xr.DataTree.from_dict({"scans": scans, "exafs": chi})
 
 

@@ -6,20 +6,31 @@ cubic through its four neighbours: a smooth μ(E) leaves nothing of itself, whit
 leaves a residual of σ √(1 + Σ w²) with w the interpolation weights (pseudo-residuals: T. Gasser, L. Sroka,
 C. Jennen-Steinmetz, Biometrika 73 (1986) 625, here of third order instead of first). σ is the root mean
 square of those within four times their robust spread, once below the edge and once above it, because the
-absorption, and with it the noise, differs there. Noise that is the same in neighbouring points (smoothed,
-interpolated or merged scans, drifts) is not seen: σ is then too small.
+absorption, and with it the noise, differs there.
+
+σ is itself uncertain: residuals overlap, so that n of them know it only as well as ν = n / 2.63 independent
+ones (1 + 2 Σ ρ² of their autocorrelation ρ, on an even axis). A result divided by an error made of such a σ
+scatters like Student's t, whose standard deviation is √(ν / (ν - 2)): σ is made larger by that.
+
+Noise that is the same in neighbouring points (smoothed, interpolated or merged scans, drifts) is not seen:
+σ is then too small.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+from xas.grid import Grid
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 MARGIN = 20.0
 """Points closer to the edge than this (eV) are not used: there μ(E) bends too fast for the cubic."""
+OVERLAP = 2.63
+"""How many residuals know σ as well as one independent one."""
 
 
 def point_noise(energy: Array, mu: Array, e0: float) -> Array:
@@ -34,39 +45,82 @@ def point_noise(energy: Array, mu: Array, e0: float) -> Array:
     e0
         Edge energy in eV.
     """
+    return np.asarray(points_noise(energy, mu[None], np.array([e0]))[0])
+
+
+def points_noise(energy: Array, mu: Array, e0: Array) -> Array:
+    """Return `point_noise` for many scans of one axis.
+
+    Parameters
+    ----------
+    energy
+        Shape (energy,).
+    mu
+        Shape (scan, energy), without gaps.
+    e0
+        Shape (scan,); where it is not finite one value serves the whole scan.
+
+    Returns
+    -------
+    array
+        Shape (scan, energy).
+    """
     residuals = pseudo_residuals(energy, mu)
     # rounding is noise too: what is printed with six digits has no smaller error than that
-    floor = max(1e-9 * float(np.ptp(mu)), float(np.finfo(float).tiny))
+    floor = np.maximum(1e-9 * np.ptp(mu, axis=1), np.finfo(float).tiny)
     inner = energy[2:-2]
-    below, above = residuals[inner < e0 - MARGIN], residuals[inner > e0 + MARGIN]
-    pooled = _scale(residuals)
-    sigma_below = _scale(below) if below.size >= 10 else pooled
-    sigma_above = _scale(above) if above.size >= 10 else pooled
-    return np.maximum(np.where(energy < e0, sigma_below, sigma_above), floor)
+    out = np.empty(mu.shape)
+    for edge in np.unique(e0):  # one group for all that are not finite
+        rows = np.flatnonzero(e0 == edge) if np.isfinite(edge) else np.flatnonzero(~np.isfinite(e0))
+        sides = inner < edge - MARGIN, inner > edge + MARGIN
+        pooled = None
+        levels = []
+        for side in sides:
+            if np.count_nonzero(side) >= 10:
+                levels.append(_scale(residuals[rows][:, side]))
+                continue
+            pooled = _scale(residuals[rows]) if pooled is None else pooled
+            levels.append(pooled)
+        below, above = (np.maximum(level, floor[rows])[:, None] for level in levels)
+        out[rows] = np.where(energy < edge, below, above)
+    return out
 
 
 def pseudo_residuals(x: Array, y: Array) -> Array:
-    """Return (yᵢ - cubic through its four neighbours) / √(1 + Σ w²), shape (energy - 4,)."""
+    """Return (yᵢ - cubic through its four neighbours) / √(1 + Σ w²), shape (..., energy - 4)."""
+    if x.size < 5:
+        return np.zeros((*y.shape[:-1], 0))
+    windows = np.lib.stride_tricks.sliding_window_view(y, 5, axis=-1)
+    return np.asarray(np.einsum("...ej,ej->...e", windows, _weights(Grid(x))))
+
+
+@lru_cache(maxsize=64)
+def _weights(grid: Grid) -> Array:
+    """Return what a residual is of its five points, shape (energy - 4, 5)."""
+    x = grid.energy
     steps = [x[2 + j : x.size - 2 + j] for j in (-2, -1, 1, 2)]
     centre = x[2:-2]
-    value, norm = y[2:-2].copy(), np.ones(centre.size)
-    for i, j in enumerate((-2, -1, 1, 2)):
+    weights = np.empty((centre.size, 5))
+    weights[:, 2] = 1.0
+    for i, column in enumerate((0, 1, 3, 4)):
         weight = np.ones(centre.size)
         for other in range(4):
             if other != i:
                 weight = weight * (centre - steps[other]) / (steps[i] - steps[other])
-        value -= weight * y[2 + j : x.size - 2 + j]
-        norm += weight**2
-    return np.asarray(value / np.sqrt(norm))
+        weights[:, column] = -weight
+    return np.asarray(weights / np.sqrt(np.sum(weights**2, axis=1, keepdims=True)))
 
 
-def _scale(residuals: Array) -> float:
-    """Return the standard deviation without the few points that are no noise (edges, glitches).
+def _scale(residuals: Array) -> Array:
+    """Return the standard deviation of each row without the few that are no noise (edges, glitches).
 
     The median alone would do, but knows σ from n points only half as well.
     """
-    if not residuals.size:
-        return 0.0
-    centre = 1.4826 * float(np.median(np.abs(residuals)))
-    kept = residuals[np.abs(residuals) <= 4 * centre]
-    return float(np.sqrt(np.mean(kept**2)))
+    if not residuals.shape[1]:
+        return np.zeros(residuals.shape[0])
+    size = np.abs(residuals)
+    kept = size <= 4 * 1.4826 * np.median(size, axis=1, keepdims=True)
+    count = kept.sum(axis=1)
+    known = np.maximum(count / OVERLAP, 3.0)  # of fewer than three nothing is known, not even this
+    variance = np.einsum("ne,ne->n", np.where(kept, residuals, 0.0), residuals) / count
+    return np.asarray(np.sqrt(variance * known / (known - 2)))

@@ -5,43 +5,53 @@ polynomial at E0, and the normalised absorption is (μ - line) / step. Flattenin
 the normalised post-edge curve departs from its value at E0. (M. Newville, J. Phys. Conf. Ser. 430 (2013)
 012007; B. Ravel and M. Newville, J. Synchrotron Rad. 12 (2005) 537; docs/theory/absorption.md.)
 
-Two conventions for what the user leaves open:
+Three conventions for what the user leaves open:
 
 * ``larch``: ranges in steps of 5 eV from the scan's ends, the pre-edge from the second point to half way to
   E0, the post-edge from 25 eV (less for short scans) to the last point; quadratic for more than 300 eV,
   linear for more than 30 eV, else constant; the step is read at the point of the axis nearest to E0.
 * ``athena``: what Athena stored with the scan (``athena_*``, attributes of all scans or coordinates of each)
-  where it did, else -150 to -30 eV and 150 eV to the end, quadratic; the step is read at E0 itself.
+  where it did, else -150 to -30 eV and 150 eV to the end, quadratic; the step is read at E0 itself, or is the
+  one the user of Athena fixed.
+* ``mback``: μ is fitted to the tabulated absorption of the element and a cubic background, `xas.mback`.
 
-Errors are those of the noise (``mu_errors`` where the scans have them, else `xas.noise`) propagated through
-this linear algebra, correlations included. What the choice of E0 and of the ranges does to the step is not
-in them.
+All scans of an axis are worked on together. Errors are those of the noise (``mu_errors`` where the scans have
+them, else `xas.noise`) propagated through this linear algebra, correlations included. What the choice of E0
+and of the ranges does to the step is not in them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from beamline import provenance
-from beamline.errors import ConfigError, FitError, SchemaError
-from xas.noise import point_noise
+from beamline.errors import ConfigError, SchemaError
+from beamline.readers.absorption import tabulated
+from xas.fits import Fits, fit_polynomials
+from xas.mback import fit_mback
+from xas.noise import MARGIN, points_noise, pseudo_residuals
+from xas.ranges import NoRoom, Range, absorber, edge_limits, find_ranges
+from xas.rise import steepest_rise as steepest_rise
+from xas.rise import steepest_rises
+from xas.stacks import FEWEST, Part, Statuses, parts
+from xas.stacks import scan_name as scan_name
 
 if TYPE_CHECKING:
     import xarray as xr
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-Range = tuple[float, float]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
 
-CONVENTIONS = ("larch", "athena")
+CONVENTIONS = ("larch", "athena", "mback")
 ATHENA = {
     "athena_e0": ("eV", "E0 in Athena, on this axis of energy"),
     "athena_edge_step": ("", "edge step in Athena"),
     "athena_fitted_step": ("", "edge step Athena fitted"),
+    "athena_fixed_step": ("", "1 where the edge step was fixed in Athena"),
     "athena_nnorm": ("", "number of coefficients of the post-edge polynomial in Athena"),
     "athena_pre1": ("eV", "begin of the pre-edge range in Athena"),
     "athena_pre2": ("eV", "end of the pre-edge range in Athena"),
@@ -49,12 +59,16 @@ ATHENA = {
     "athena_nor2": ("eV", "end of the post-edge range in Athena"),
     "athena_rbkg": ("angstrom", "rbkg in Athena"),
     "athena_kweight": ("", "power of k of the background in Athena"),
+    "athena_spl1": ("1/angstrom", "begin of the spline in Athena"),
+    "athena_spl2": ("1/angstrom", "end of the spline in Athena"),
     "athena_clamp1": ("", "spline clamp at the begin in Athena"),
     "athena_clamp2": ("", "spline clamp at the end in Athena"),
 }
 """What Athena stores with a scan: unit and long name."""
-SMOOTHING = 0.35
-"""Half width (eV) of the Lorentzian the derivative is smoothed with before its maximum is taken for E0."""
+REACH = 50.0
+"""How far from the tabulated edge E0 can be, eV."""
+GLITCH = 20.0, 0.03
+"""A point that stands out by so many standard deviations, and by this part of the edge step, is a glitch."""
 
 
 @provenance.step("xas.normalize", returns="xas.scans")
@@ -65,241 +79,188 @@ def normalize(
     pre: Sequence[float] | None = None,
     post: Sequence[float] | None = None,
     degree: int | None = None,
+    elements: Sequence[str] | None = None,
 ) -> xr.Dataset:
     """Normalise the absorption of one or several scans.
 
     Parameters
     ----------
     scans
-        Kind xas.scans: ``mu`` over (energy) or (scan, energy), energy in eV.
+        Kind xas.scans: ``mu`` over (energy) or (scan, energy), energy in eV; NaN where a scan has no data.
     convention
-        "larch" or "athena": what is done where ranges and degree are not given.
+        "larch", "athena" or "mback": what is done where ranges and degree are not given.
     e0
         Edge energy in eV for all scans; None takes the steepest rise of each scan.
     pre, post
         Limits of the two fits in eV relative to E0, (low, high).
     degree
-        Degree of the post-edge polynomial, 0 to 3.
+        Degree of the post-edge polynomial (of the background, for mback), 0 to 3.
+    elements
+        What the sample is made of, ["Ni", "Co", "Mn"]: ranges, and χ(k) later, end before the next edge of
+        these or of the absorber itself. None limits nothing.
 
     Returns
     -------
     Dataset
         `scans` with ``norm``, ``flat``, ``pre_edge``, ``post_edge`` over the axes of ``mu``; ``e0`` (eV) as a
-        coordinate; ``edge_step`` per scan; the errors of ``mu``, ``norm`` and ``edge_step``.
+        coordinate; ``edge_step`` and ``status`` (`xas.stacks`) per scan; the errors of ``mu``, ``norm`` and
+        ``edge_step``. What failed is NaN.
 
     Raises
     ------
     FitError
-        There is no edge, no room for a fit, a range without data, or μ falls across the edge.
+        A single scan has no edge, no room for a fit, a range without data, or μ falls across the edge. Of
+        several scans it is the status that says so.
     ConfigError
         The convention or a range makes no sense.
+    SchemaError
+        The energies are none, or there is no μ.
     """
     _check(convention, pre, post, degree)
-    if "mu" not in scans:
-        raise SchemaError("scans", "have no variable 'mu'")
-    rows = np.atleast_2d(scans["mu"].values.astype(float))
-    energy = scans["energy"].values.astype(float)
-    choice = {"convention": convention, "pre": pre, "post": post, "degree": degree}
-    results = []
-    for index, mu in enumerate(rows):
-        name = scan_name(scans, index)
-        fit = Fit.of(energy, mu, stated_noise(scans, index), e0, stored_values(scans, index) | choice, name)
-        results.append({**fit.outputs(), "mu_errors": fit.sigma})
-    stacked = {
-        key: np.squeeze([r[key] for r in results], 0)
-        if scans["mu"].ndim == 1
-        else np.array([r[key] for r in results])
-        for key in results[0]
-    }
-    dims = scans["mu"].dims
-    long_names = {
-        "pre_edge": "pre-edge line",
-        "post_edge": "post-edge curve",
-        "flat": "flattened normalised absorption",
-    }
-    variables = {}
-    for key, value in stacked.items():
-        if key != "e0":
-            attrs = {"units": "", "long_name": long_names[key]} if key in long_names else {}
-            variables[key] = (dims[: np.ndim(value)], value, attrs)
-    out = scans.assign(variables).assign_coords(e0=(dims[:-1], stacked["e0"]))
-    out.attrs["normalization"] = json.dumps(choice)
-    return out
+    choice: dict[str, Any] = {"convention": convention, "pre": pre, "post": post, "degree": degree}
+    if elements is not None:
+        choice["elements"] = [str(symbol) for symbol in elements]
+    out = _Results(scans)
+    for part in parts(scans):
+        if part.energy.size < FEWEST:
+            out.keep_noise(part, np.full(part.rows.size, np.nan))
+            out.status.fail(part.rows, f"has {part.energy.size} finite points")
+            continue
+        origins = _origins(scans, part, choice, e0)
+        sigma = out.keep_noise(part, origins)
+        for fits, rows in _fitted(scans, part, sigma, origins, choice, out.status):
+            out.put(part, rows, fits, e0 is not None)
+    out.note_what_is_missing()
+    return out.dataset(choice)
 
 
-@dataclass(frozen=True)
-class Fit:
-    """The two fits of one scan, as linear operators on μ: so that every number has its error.
+class _Results:
+    """The arrays of all scans, filled part by part."""
 
-    Attributes
-    ----------
-    energy, mu, sigma
-        The scan and the standard deviation of its points.
-    e0
-        Edge energy, eV.
-    line
-        Factors (energy, 2) and (2, energy): the pre-edge line is ``line[0] @ line[1] @ mu``.
-    curve
-        Factors (energy, degree + 1) and (degree + 1, energy) of the post-edge polynomial over the line.
-    at_e0
-        Operator (energy,): the edge step is ``at_e0 @ mu``.
-    """
-
-    energy: Array
-    mu: Array
-    sigma: Array
-    e0: float
-    line: tuple[Array, Array]
-    curve: tuple[Array, Array]
-    at_e0: Array
-
-    @classmethod
-    def of(
-        cls,
-        energy: Array,
-        mu: Array,
-        sigma: Array | None,
-        e0: float | None,
-        choice: dict[str, Any],
-        name: str,
-    ) -> Fit:
-        """Fit one scan; `choice` holds convention, pre, post, degree, and what Athena stored."""
-        if not np.isfinite(mu).all():
-            raise FitError(name, "μ is not finite everywhere", "drop those points first")
-        athena = choice["convention"] == "athena"
-        given = e0 is not None
-        if e0 is None:
-            e0 = float(choice["athena_e0"]) if athena and "athena_e0" in choice else steepest_rise(energy, mu)
-        if e0 - energy[0] < 5 or energy[-1] - e0 < 15:
-            raise FitError(
-                name,
-                f"E0 = {e0:.1f} eV leaves no room between {energy[0]:.1f} and {energy[-1]:.1f} eV",
-                "the scan must begin 5 eV below the edge and end 15 eV above it; else give e0=",
-            )
-        for key in ("pre", "post"):
-            _inside(energy, e0, key, choice.get(key), name)
-        pre, post, degree = (_athena if athena else _larch)(energy, e0, choice)
-        low, high = _points(energy, e0, pre), _points(energy, e0, post)
-        if high.stop - high.start < 2:
-            raise FitError(name, "has fewer than two points in the post-edge range", "give post=")
-        degree = min(degree, 1) if high.stop - high.start < 5 else degree
-        line = _fit(energy, low, 1 if low.stop - low.start >= 3 else 0)
-        out, coefficients = _fit(energy, high, degree)
-        coefficients = coefficients - (coefficients @ line[0]) @ line[1]  # the polynomial sees μ - line
-        nearest = int(np.abs(energy - e0).argmin())
-        row = _basis(e0, energy[high], degree)[0] if athena else out[nearest]
-        sigma = point_noise(energy, mu, e0) if sigma is None else sigma
-        fit = cls(energy, mu, sigma, e0, line, (out, coefficients), row @ coefficients)
-        fit._believe(name, given)
-        return fit
-
-    @property
-    def step(self) -> float:
-        """The edge step."""
-        return float(self.at_e0 @ self.mu)
-
-    @property
-    def pre_edge(self) -> Array:
-        """The pre-edge line, shape (energy,)."""
-        return np.asarray(self.line[0] @ (self.line[1] @ self.mu))
-
-    @property
-    def norm(self) -> Array:
-        """The normalised absorption, shape (energy,)."""
-        return np.asarray((self.mu - self.pre_edge) / self.step)
-
-    def sensitivity(self, weights: Array) -> Array:
-        """Return d(weights · norm)/dμ, shape (energy,)."""
-        line, coefficients = self._common()
-        return np.asarray((weights - (weights @ line) @ coefficients) / self.step)
-
-    def outputs(self) -> dict[str, Any]:
-        """Return everything that is made of the fits."""
-        norm = self.norm
-        over = self.curve[0] @ (self.curve[1] @ self.mu)
-        index = int(np.abs(self.energy - self.e0).argmin())
-        residue = over / self.step
-        flat = np.where(np.arange(norm.size) < index, norm, norm - residue + residue[index])
-        out, coefficients = self._common()
-        covariance = (coefficients * self.sigma**2) @ coefficients.T
-        # var(μᵢ - Σᵣ uᵢᵣ cᵣ·μ): the noise of the point, of the line and the step, and how they go together
-        variance = (
-            self.sigma**2 * (1 - 2 * np.einsum("er,re->e", out, coefficients))
-            + np.einsum("er,rs,es->e", out, covariance, out)
-        ) / self.step**2
-        return {
-            "e0": self.e0,
-            "edge_step": self.step,
-            "edge_step_errors": float(np.sqrt(self.at_e0**2 @ self.sigma**2)),
-            "norm": norm,
-            "norm_errors": np.sqrt(variance),
-            "flat": flat,
-            "pre_edge": self.pre_edge,
-            "post_edge": self.pre_edge + over,
+    def __init__(self, scans: xr.Dataset) -> None:
+        if "mu" not in scans:
+            raise SchemaError("scans", "have no variable 'mu'", "read them with beamline.read")
+        self._scans = scans.drop_vars("status", errors="ignore")
+        mu = np.atleast_2d(scans["mu"].values)
+        names = ("norm", "norm_errors", "flat", "pre_edge", "post_edge", "mu_errors")
+        self._curves = {name: np.full(mu.shape, np.nan) for name in names}
+        self._numbers = {
+            name: np.full(mu.shape[0], np.nan) for name in ("e0", "edge_step", "edge_step_errors")
         }
+        self._ends = np.full((mu.shape[0], 2), np.nan)
+        self._gaps = np.zeros(mu.shape[0], dtype=int)
+        self.status = Statuses(self._scans, mu.shape[0])
 
-    def _common(self) -> tuple[Array, Array]:
-        """Return the line and the step as one operator of rank 3: what all points of norm share."""
-        return np.column_stack([self.line[0], self.norm]), np.vstack([self.line[1], self.at_e0])
+    def keep_noise(self, part: Part, origins: Array) -> Array:
+        """Write and return the standard deviations of μ, stated or estimated."""
+        sigma = points_noise(part.energy, part.mu, origins) if part.sigma is None else part.sigma
+        if part.points.size:
+            part.put(self._curves["mu_errors"], sigma)
+            self._ends[part.rows] = part.energy[0], part.energy[-1]
+            self._gaps[part.rows] = abs(int(part.points[-1] - part.points[0])) + 1 - part.points.size
+        return sigma
 
-    def _believe(self, name: str, given: bool) -> None:
-        """Refuse what is no edge, rather than divide by it."""
-        step, error = self.step, float(np.sqrt(self.at_e0**2 @ self.sigma**2))
-        if step <= 0:
-            raise FitError(name, "μ falls across the edge", "swap i0 and it, or give e0=")
-        if step < 5 * error:
-            raise FitError(name, f"has no edge: the step is {step:.2g} with an error of {error:.2g}")
-        after = (self.energy > self.e0 + 5) & (self.energy < self.e0 + 15)
-        if not given and after.any() and float(np.median(self.norm[after])) < 0.2:
-            raise FitError(
-                name, f"rises steepest at {self.e0:.1f} eV, which is not the edge but a spike", "give e0="
-            )
+    def put(self, part: Part, rows: Integers, fits: Fits, given: bool) -> None:
+        """Write the results of some scans, those that can be believed."""
+        errors = fits.step_errors
+        rows, fits, errors = self._without(part, rows, fits, errors, _no_step(fits.step, errors))
+        norm = fits.norm
+        if not given:
+            elsewhere = _elsewhere(fits, norm, self._scans.attrs)
+            rows, fits, errors = self._without(part, rows, fits, errors, elsewhere)
+            norm = fits.norm if elsewhere else norm
+        scans = part.rows[rows]
+        line = fits.pre_edge
+        curves = {
+            "norm": norm,
+            "norm_errors": fits.norm_errors(norm),
+            "flat": fits.flat(norm),
+            "pre_edge": line,
+            "post_edge": line + fits.over,
+        }
+        for name, values in curves.items():
+            part.put(self._curves[name], values, rows)
+        self._numbers["e0"][scans] = fits.e0
+        self._numbers["edge_step"][scans] = fits.step
+        self._numbers["edge_step_errors"][scans] = errors
+        for index, text in _glitches(fits):
+            self.status.note(scans[index], "suspect", text)
+
+    def _without(
+        self, part: Part, rows: Integers, fits: Fits, errors: Array, doubts: Mapping[int, tuple[str, str]]
+    ) -> tuple[Integers, Fits, Array]:
+        """Return what is left when scans that are no edge have been told about."""
+        for place, (problem, remedy) in doubts.items():
+            self.status.fail([part.rows[rows[place]]], problem, remedy)
+        if not doubts:
+            return rows, fits, errors
+        good = np.ones(rows.size, dtype=bool)
+        good[list(doubts)] = False
+        return rows[good], fits.only(good), errors[good]
+
+    def note_what_is_missing(self) -> None:
+        """Say of scans with gaps, or that begin later or end sooner than others, that they are partial."""
+        for row in np.flatnonzero(self._gaps):
+            self.status.note(row, "partial", f"{self._gaps[row]} points within are missing")
+        first, last = self._ends.T
+        if np.isnan(last).all():
+            return
+        begin, end = np.nanmin(first), np.nanmax(last)
+        least = max(20.0, 0.05 * (end - begin))
+        for row in np.flatnonzero(end - last > least):
+            self.status.note(row, "partial", f"ends at {last[row]:.0f} eV, others at {end:.0f}")
+        for row in np.flatnonzero(first - begin > least):
+            self.status.note(row, "partial", f"begins at {first[row]:.0f} eV, others at {begin:.0f}")
+
+    def dataset(self, choice: Mapping[str, Any]) -> xr.Dataset:
+        """Return the scans with everything."""
+        dims = self._scans["mu"].dims
+        single = len(dims) == 1
+        long_names = {
+            "pre_edge": "pre-edge line",
+            "post_edge": "post-edge curve",
+            "flat": "flattened normalised absorption",
+        }
+        variables: dict[str, Any] = {}
+        for name, values in self._curves.items():
+            attrs = {"units": "", "long_name": long_names[name]} if name in long_names else {}
+            variables[name] = (dims, values[0] if single else values, attrs)
+        if "mu_errors" in self._scans:
+            variables["mu_errors"] = self._scans["mu_errors"]
+        numbers = {
+            name: (dims[:-1], values[0] if single else values) for name, values in self._numbers.items()
+        }
+        origin = numbers.pop("e0")
+        out = self._scans.assign({**variables, **numbers, "status": self.status.variable()})
+        out = out.assign_coords(e0=origin)
+        out.attrs["normalization"] = json.dumps(choice)
+        return out
 
 
-def steepest_rise(energy: Array, mu: Array) -> float:
-    """Return E0 as the field's programs do: the point where the smoothed derivative dμ/dE is largest.
+def stored_fits(scans: xr.Dataset) -> Iterator[tuple[Part, Integers, Fits]]:
+    """Yield the fits `normalize` made, from what it wrote down; scans that failed are left out.
 
-    The outermost 2 % of the points cannot be E0. On a foil with a noise of 1 % of the step this point jumps
-    to the second maximum, 12 eV higher, in a third of the scans: a place to begin, no measure of valence.
+    Yields
+    ------
+    tuple
+        Scans of equal points, which of them (their place in ``part.rows``), and their fits.
+
+    Raises
+    ------
+    SchemaError
+        The scans are not normalised.
     """
-    slope = np.gradient(mu) / np.gradient(energy)
-    width = np.gradient(energy)
-    smooth = np.empty_like(slope)
-    for start in range(0, energy.size, 256):  # in parts: the kernel of a long scan would fill the memory
-        part = slice(start, start + 256)
-        kernel = width / (1 + ((energy[part, None] - energy) / SMOOTHING) ** 2)
-        smooth[part] = kernel @ slope / kernel.sum(axis=1)
-    margin = max(3, int(0.02 * energy.size))
-    return float(energy[margin + int(np.argmax(smooth[margin:-margin]))])
+    choice = normalization_of(scans)
+    origins = np.atleast_1d(scans["e0"].values).astype(float)
+    for part in parts(scans):
+        if part.energy.size >= FEWEST and part.sigma is not None:
+            status = Statuses(scans.drop_vars("status", errors="ignore"), origins.size)
+            for fits, rows in _fitted(scans, part, part.sigma, origins[part.rows], choice, status):
+                yield part, rows, fits
 
 
-def scan_name(scans: xr.Dataset, index: int) -> str:
-    """Return what figures and errors call a scan; the label of a single one serves whatever its `index`."""
-    if "label" in scans.coords:
-        labels = np.atleast_1d(scans["label"].values)
-        return str(labels[index if labels.size > 1 else 0])
-    return str(scans.attrs.get("label", f"scan {index}"))
-
-
-def stored_values(scans: xr.Dataset, index: int) -> dict[str, float]:
-    """Return what Athena stored with one scan, by the names of `ATHENA`."""
-    values = {key: float(scans.attrs[key]) for key in ATHENA if key in scans.attrs}
-    for key in ATHENA:
-        if key in scans.coords:
-            column = np.atleast_1d(scans[key].values)
-            values[key] = float(column[index if column.size > 1 else 0])
-    return {key: value for key, value in values.items() if np.isfinite(value)}
-
-
-def stated_noise(scans: xr.Dataset, index: int) -> Array | None:
-    """Return the standard deviation of μ where the scans have it; None where it is still to be estimated."""
-    if "mu_errors" not in scans:
-        return None
-    return np.asarray(np.atleast_2d(scans["mu_errors"].values)[index], dtype=float)
-
-
-def stored_fits(scans: xr.Dataset) -> list[Fit]:
-    """Return the fits `normalize` made, from what it wrote down.
+def normalization_of(scans: xr.Dataset) -> dict[str, Any]:
+    """Return the choices of `normalize`.
 
     Raises
     ------
@@ -308,21 +269,130 @@ def stored_fits(scans: xr.Dataset) -> list[Fit]:
     """
     if "norm" not in scans or "normalization" not in scans.attrs:
         raise SchemaError("scans", "are not normalised", "call xas.normalize first")
-    choice = json.loads(scans.attrs["normalization"])
-    energy = scans["energy"].values.astype(float)
-    e0 = np.atleast_1d(scans["e0"].values)
-    rows = np.atleast_2d(scans["mu"].values.astype(float))
-    return [
-        Fit.of(
-            energy,
-            mu,
-            stated_noise(scans, i),
-            float(e0[i]),
-            stored_values(scans, i) | choice,
-            scan_name(scans, i),
-        )
-        for i, mu in enumerate(rows)
-    ]
+    choice: dict[str, Any] = json.loads(scans.attrs["normalization"])
+    return choice
+
+
+def limits_of(scans: xr.Dataset, choice: Mapping[str, Any], e0: float) -> Range:
+    """Return the energies (eV) between which no other edge of the sample is."""
+    if not choice.get("elements"):
+        return -np.inf, np.inf
+    return edge_limits(*absorber(scans.attrs, e0), choice["elements"])
+
+
+def stored_values(scans: xr.Dataset, index: int) -> dict[str, float]:
+    """Return what Athena stored with one scan, by the names of `ATHENA`."""
+    return {
+        key: float(column[index])
+        for key, column in stored_columns(scans).items()
+        if np.isfinite(column[index])
+    }
+
+
+def stored_columns(scans: xr.Dataset) -> dict[str, Array]:
+    """Return what Athena stored with all scans, each shape (scan,)."""
+    count = scans.sizes.get("scan", 1)
+    found = {key: scans.coords[key].values for key in ATHENA if key in scans.coords}
+    stated = {key: scans.attrs[key] for key in ATHENA if key in scans.attrs and key not in found}
+    return {
+        key: np.broadcast_to(np.asarray(value, dtype=float), (count,))
+        for key, value in (stated | found).items()
+    }
+
+
+def _origins(scans: xr.Dataset, part: Part, choice: Mapping[str, Any], e0: float | None) -> Array:
+    """Return E0 of every scan of a part: given, stored by Athena, or the steepest rise."""
+    if e0 is not None:
+        return np.full(part.rows.size, float(e0))
+    stored = stored_columns(scans).get("athena_e0") if choice["convention"] == "athena" else None
+    if stored is not None:
+        found = stored[part.rows].copy()
+        missing = ~np.isfinite(found)
+        if missing.any():
+            found[missing] = steepest_rises(part.energy, part.mu[missing])
+        return found
+    return steepest_rises(part.energy, part.mu)
+
+
+def _fitted(
+    scans: xr.Dataset, part: Part, sigma: Array, origins: Array, choice: Mapping[str, Any], status: Statuses
+) -> Iterator[tuple[Fits, Integers]]:
+    """Yield the fits of a part, scans of equal ranges together, with their places in the part."""
+    stored = stored_columns(scans) if choice["convention"] == "athena" else {}
+    stored.pop("athena_e0", None)
+    table = np.column_stack([origins, *(column[part.rows] for column in stored.values())])
+    different, which = np.unique(table, axis=0, return_inverse=True)
+    which = which.ravel()
+    groups: dict[Any, list[int]] = {}
+    for index, values in enumerate(different):
+        e0 = float(values[0])
+        if not np.isfinite(e0):
+            continue
+        own = {key: v for key, v in zip(stored, values[1:].tolist(), strict=True) if np.isfinite(v)}
+        try:
+            limits = limits_of(scans, choice, e0)
+            if choice["convention"] == "mback":
+                rows = np.flatnonzero(which == index)
+                given = part.energy, part.mu[rows], sigma[rows]
+                yield fit_mback(*given, e0, choice, limits, absorber(scans.attrs, e0)[0]), rows
+                continue
+            ranges = find_ranges(part.energy, e0, {**own, **choice}, limits)
+        except NoRoom as reason:
+            status.fail(part.rows[which == index], *reason.args)
+            continue
+        groups.setdefault(ranges, []).append(index)
+    for ranges, members in groups.items():
+        rows = np.flatnonzero(np.isin(which, members))
+        nearest = choice["convention"] != "athena"
+        whole = rows.size == part.rows.size
+        mu, errors = (part.mu, sigma) if whole else (part.mu[rows], sigma[rows])
+        fits = fit_polynomials(part.energy, mu, errors, origins[rows], ranges, nearest)
+        if "athena_fixed_step" in stored and "athena_edge_step" in stored:
+            fixed = stored["athena_fixed_step"][part.rows[rows]] > 0
+            fits = fits.with_step(np.where(fixed, stored["athena_edge_step"][part.rows[rows]], fits.step))
+        yield fits, rows
+
+
+def _no_step(step: Array, errors: Array) -> dict[int, tuple[str, str]]:
+    """Return what has no edge, rather than divide by it: problem and remedy by the place of the scan."""
+    found: dict[int, tuple[str, str]] = {}
+    for row in np.flatnonzero(~(step >= 5 * errors)).tolist():
+        found[row] = f"has no edge: the step is {step[row]:.2g} with an error of {errors[row]:.2g}", ""
+    for row in np.flatnonzero(~(step > 0)).tolist():
+        found[row] = "μ falls across the edge", "swap i0 and it, or give e0="
+    return found
+
+
+def _elsewhere(fits: Fits, norm: Array, attrs: Mapping[str, Any]) -> dict[int, tuple[str, str]]:
+    """Return the scans whose steepest rise is not the edge: problem and remedy by the place of the scan."""
+    found: dict[int, tuple[str, str]] = {}
+    element, edge = str(attrs.get("element", "")), str(attrs.get("edge", ""))
+    expected = tabulated(element, edge) if element and edge else None
+    for e0 in np.unique(fits.e0):
+        rows = np.flatnonzero(fits.e0 == e0)
+        after = (fits.energy > e0 + 5) & (fits.energy < e0 + 15)
+        if after.any():
+            low = np.median(norm[rows][:, after], axis=1) < 0.2
+            text = f"rises steepest at {e0:.1f} eV, which is not the edge but a spike"
+            found |= dict.fromkeys(rows[low].tolist(), (text, "give e0="))
+        if expected is not None and abs(e0 - expected) > REACH:
+            text = (
+                f"rises steepest at {e0:.1f} eV, {abs(e0 - expected):.0f} eV from the {element} {edge} edge"
+            )
+            found |= dict.fromkeys(rows.tolist(), (text, "give e0="))
+    return found
+
+
+def _glitches(fits: Fits) -> Iterator[tuple[int, str]]:
+    """Yield the places of scans with a point that is neither noise nor fine structure, and where it is."""
+    size = np.abs(pseudo_residuals(fits.energy, fits.mu))
+    inner = fits.energy[2:-2]
+    sigmas, share = GLITCH
+    least = np.maximum(sigmas * fits.sigma[:, 2:-2], share * fits.step[:, None])
+    far = np.abs(inner - fits.e0[:, None]) > MARGIN
+    for row in np.flatnonzero(((size > least) & far).any(axis=1)):
+        at = inner[np.argmax(np.where(far[row], size[row], 0.0))]
+        yield int(row), f"μ jumps at {at:.1f} eV"
 
 
 def _check(
@@ -335,73 +405,3 @@ def _check(
             raise ConfigError(key, f"is {limits!r}", "give (low, high) in eV relative to E0")
     if degree is not None and degree not in (0, 1, 2, 3):
         raise ConfigError("degree", f"is {degree!r}", "0, 1, 2 or 3")
-
-
-def _inside(energy: Array, e0: float, key: str, limits: Sequence[float] | None, name: str) -> None:
-    """Refuse a range that was asked for where there are no data: another one would be taken in silence."""
-    if limits is None:
-        return
-    relative = energy - e0
-    if np.count_nonzero((relative >= limits[0]) & (relative <= limits[1])) < 2:
-        raise FitError(
-            name,
-            f"has fewer than two points in the range {key} = {limits[0]:g} to {limits[1]:g} eV",
-            f"it goes from {relative[0]:.0f} to {relative[-1]:.0f} eV relative to E0",
-        )
-
-
-def _larch(energy: Array, e0: float, choice: dict[str, Any]) -> tuple[Range, Range, int]:
-    """Ranges as larch chooses them (xraylarch 2026.3, pre_edge)."""
-    far = int(np.abs(energy - e0).argmin()) > 20
-    unit = 5.0 if far else 2.0
-    pre1 = max(unit * round((energy[1] - e0) / unit), energy[0] - e0)
-    pre = choice.get("pre") or (pre1, 0.5 * pre1)
-    post2 = min(5.0 * round((energy[-1] - e0) / 5.0), energy[-1] - e0)
-    post1 = min(25.0, 5.0 * round(post2 / 15.0), post2 - 2)
-    post = choice.get("post") or (post1, post2)
-    span = post[1] - post[0]
-    degree = choice.get("degree")
-    return (
-        tuple(pre),
-        tuple(post),
-        (2 if span >= 300 else 1 if span >= 30 else 0) if degree is None else degree,
-    )
-
-
-def _athena(energy: Array, e0: float, choice: dict[str, Any]) -> tuple[Range, Range, int]:
-    """Ranges as Athena stored them, else its defaults; its nnorm counts coefficients."""
-
-    def stored(low: str, high: str, default: Range) -> Range:
-        return choice.get(f"athena_{low}", default[0]), choice.get(f"athena_{high}", default[1])
-
-    pre = choice.get("pre") or stored("pre1", "pre2", (-150.0, -30.0))
-    post = choice.get("post") or stored("nor1", "nor2", (150.0, energy[-1] - e0))
-    pre = max(pre[0], energy[0] - e0), pre[1]
-    if not pre[0] < pre[1]:
-        pre = energy[0] - e0, 0.5 * (energy[0] - e0)
-    post = post[0], min(post[1], energy[-1] - e0)
-    if not post[0] < post[1]:
-        post = 0.2 * post[1], post[1]
-    degree = choice.get("degree")
-    return pre, post, int(choice.get("athena_nnorm", 3)) - 1 if degree is None else degree
-
-
-def _points(energy: Array, e0: float, limits: Range) -> slice:
-    """Return the points of a range: from the one at or below its begin to before the one nearest its end."""
-    start = max(int(np.searchsorted(energy, e0 + limits[0], side="right")) - 1, 0)
-    stop = int(np.abs(energy - (e0 + limits[1])).argmin())
-    return slice(start, max(stop, start + 1))
-
-
-def _fit(energy: Array, points: slice, degree: int) -> tuple[Array, Array]:
-    """Return the fit of a polynomial to `points` as factors: basis on the axis, coefficients from μ."""
-    coefficients = np.zeros((degree + 1, energy.size))
-    coefficients[:, points] = np.linalg.pinv(_basis(energy[points], energy[points], degree))
-    return _basis(energy, energy[points], degree), coefficients
-
-
-def _basis(at: Array | float, fitted: Array, degree: int) -> Array:
-    """Return Legendre polynomials on the fitted range, which keep the fit well conditioned."""
-    centre = 0.5 * (fitted[0] + fitted[-1])
-    half = max(0.5 * (fitted[-1] - fitted[0]), 1e-9)
-    return np.asarray(np.polynomial.legendre.legvander((np.asarray(at) - centre) / half, degree))

@@ -160,9 +160,12 @@ def fit(
         for shell in model:
             for path in shell.paths:
                 (Path(folder) / path.name).write_text(path.text, encoding="utf-8")
+        settings = {**transform, "rmin": rmin, "rmax": rmax}
         results = [
-            _feffit(k, row, noise, model, Path(folder), {**transform, "rmin": rmin, "rmax": rmax})
-            for row, noise in zip(rows, _noise(chi), strict=True)
+            _feffit(k, row, noise, model, Path(folder), settings)
+            if np.isfinite(row[k <= transform["kmax"]]).all()
+            else _nothing(chi, index, 2 + 2 * len(model))
+            for index, (row, noise) in enumerate(zip(rows, _noise(chi), strict=True))
         ]
     return _assembled(chi, model, results, points, (rmin, rmax))
 
@@ -170,14 +173,31 @@ def fit(
 def _noise(chi: xr.Dataset) -> Array:
     """Return one standard deviation of χ for each scan, averaged as the transform weights it."""
     weights = (chi["k"].values ** chi["chi_r"].attrs["kweight"] * chi["window"].values) ** 2
-    variance = np.atleast_2d(chi["chi_errors"].values) ** 2
+    variance = np.nan_to_num(np.atleast_2d(chi["chi_errors"].values)) ** 2
     return np.asarray(np.sqrt(variance @ weights / weights.sum()))
+
+
+def _nothing(chi: xr.Dataset, index: int, parameters: int) -> dict[str, Any]:
+    """Return the result of a scan without χ(k) up to kmax, whose status says why."""
+    text = str(np.atleast_1d(chi["status"].values)[index]) if "status" in chi else ""
+    reason = text.partition(": ")[2] or "there is no χ(k) up to kmax"
+    return {
+        "values": np.full(parameters, np.nan),
+        "covariance": None,
+        "r_factor": np.nan,
+        "reduced_chi2": np.nan,
+        "chi_fit": np.full(chi.sizes["k"], np.nan),
+        "chi_r_fit": np.full(chi.sizes["r"], np.nan, dtype=complex),
+        "reason": reason,
+    }
 
 
 def _feffit(
     k: Array, chi: Array, noise: float, model: list[Shell], folder: Path, transform: dict[str, Any]
 ) -> dict[str, Any]:
     """Fit one scan with larch."""
+    size, there = k.size, np.isfinite(chi)
+    k, chi = k[there], chi[there]
     with calling_larch():
         from larch import Group
         from larch.fitting import param, param_group
@@ -214,9 +234,9 @@ def _feffit(
         if not (np.isfinite(covariance).all() and (np.diag(covariance) > 0).all()):
             covariance = None
     # larch's model ends where its data do; beyond, as below k = 0, there is nothing
-    model_chi = np.zeros(k.size)
-    size = min(k.size, data.model.chi.size)
-    model_chi[:size] = data.model.chi[:size]
+    model_chi = np.zeros(size)
+    reach = min(size, data.model.chi.size)
+    model_chi[:reach] = data.model.chi[:reach]
     return {
         "values": values[order],
         "covariance": covariance,
@@ -289,7 +309,7 @@ def _assembled(
 def _verdict(result: dict[str, Any], model: list[Shell], name: str) -> str:
     """Return "ok", or what speaks against the fit: an answer outside what crystals and FEFF allow."""
     if result["covariance"] is None:
-        return "failed: the data do not determine the parameters"
+        return f"failed: {result.get('reason', 'the data do not determine the parameters')}"
     amplitude, shift = result["values"][:2]
     error = float(np.sqrt(result["covariance"][1, 1]))
     found = []

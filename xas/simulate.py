@@ -268,7 +268,7 @@ def write_scans(
     folder = Path(folder)
     cif = folder / "structure.cif"
     write_atomic(cif, STRUCTURE.encode())
-    paths = feff(cif, absorber="Ni", radius=4.5)
+    paths = feff(cif, absorber="Ni")  # a smaller cluster has other potentials: distances come out 7 mÅ off
     rng = np.random.default_rng(seed)
     # 1 eV of true minus shown energy is this angle: E' = -E cot θ.
     per_ev = 1 / (e0 / np.tan(np.arcsin(HC / (2 * D_SPACING * e0))))

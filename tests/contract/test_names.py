@@ -18,9 +18,9 @@ UNITS = {
     "degC": "temperature",
     "": "coverage live_rows asymmetry scale fraction strain rwp gof mu mu_ref norm flat pre_edge post_edge "
     "averaged edge_step chi chi_fit window amplitude coordination r_factor reduced_chi2 repeats "
-    "points agreement_chi2 dose_p_value dose_change dead_time_factor",
+    "points agreement_chi2 dose_p_value dose_change dead_time_factor window_r valence",
     None: "detector_counts i0 it ir fluorescence tey tfy dose monitor counts intensity background fwhm area "
-    "chi_r chi_r_fit current capacity",
+    "chi_r chi_r_fit chi_q current capacity",
 }
 SIGNALS = {
     "images": "counts",

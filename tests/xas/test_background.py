@@ -8,7 +8,7 @@ import xas
 from beamline import model
 from beamline.errors import ConfigError, FitError, SchemaError
 from xas import simulate
-from xas.background import KSTEP, WINDOWS, window_function
+from xas.transforms import KSTEP, WINDOWS, window_function
 
 E0 = 8346.0
 

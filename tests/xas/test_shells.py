@@ -9,8 +9,8 @@ import xarray as xr
 import xas
 from beamline import model, provenance
 from beamline.errors import ConfigError, DataFileError, SchemaError
-from xas.background import KSTEP
 from xas.shells import shells
+from xas.transforms import KSTEP
 
 ROCK_SALT = """\
 data_oxide

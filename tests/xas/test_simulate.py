@@ -79,7 +79,7 @@ def test_the_edge_goes_up_and_back(scans: xr.Dataset, truth: dict[str, Any]) -> 
 
 def test_the_distances_come_back(folder: Path, scans: xr.Dataset, truth: dict[str, Any]) -> None:
     chi = xas.fourier(xas.exafs(scans), kmin=3, kmax=12)
-    fit = xas.fit(chi, xas.feff(folder / "structure.cif", "Ni", radius=4.5), rmin=1.2, rmax=3.2)
+    fit = xas.fit(chi, xas.feff(folder / "structure.cif", "Ni"), rmin=1.2, rmax=3.2)
     expected = [[s["distance_angstrom"]["O"], s["distance_angstrom"]["Ni"]] for s in truth.values()]
     assert (fit["status"] == "ok").all()
     np.testing.assert_allclose(fit["distance"].values, expected, atol=0.003)
@@ -89,7 +89,7 @@ def test_the_distances_come_back(folder: Path, scans: xr.Dataset, truth: dict[st
 def test_chi_of_paths_is_that_of_larch(folder: Path, tmp_path: Path) -> None:
     from larch.xafs import feffpath, path2chi
 
-    paths = xas.feff(folder / "structure.cif", "Ni", radius=4.5)
+    paths = xas.feff(folder / "structure.cif", "Ni")
     path = next(p for p in paths if p.atoms == ("O",))
     (tmp_path / path.name).write_text(path.text)
     k = np.arange(0.0, 12.0, 0.05)
