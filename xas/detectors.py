@@ -36,20 +36,20 @@ STANDS_OUT = 3.0
 """It must also differ so many times more than the others do."""
 
 
-@provenance.step("xas.sum_detectors", returns="xas.scans")
+@provenance.step("xas.sum_detectors")
 def sum_detectors(
-    scan: xr.Dataset,
+    scans: xr.Dataset | xr.DataTree,
     dead_time: float | None = None,
     count_time: float = 1.0,
     exclude: Sequence[str] = (),
-) -> xr.Dataset:
-    """Correct the channels of one scan for dead time and sum the good ones.
+) -> xr.Dataset | xr.DataTree:
+    """Correct the channels of scans for dead time and sum the good ones.
 
     Parameters
     ----------
-    scan
-        Kind ``xas.scans`` over (energy), with ``detector_counts`` over (detector, energy) and ``i0``; with
-        ``dead_time_factor`` where the beamline measured it.
+    scans
+        One scan, or a DataTree of them, kind ``xas.scans`` over (energy), with ``detector_counts`` over
+        (detector, energy) and ``i0``; with ``dead_time_factor`` where the beamline measured it.
     dead_time
         τ in s, for channels whose factor is not in the file.
     count_time
@@ -59,19 +59,32 @@ def sum_detectors(
 
     Returns
     -------
-    Dataset
-        The scan with ``mu`` and ``mu_errors`` of the sum. The attributes ``mu_from`` and ``bad_detectors``
+    Dataset or DataTree
+        The scans with ``mu`` and ``mu_errors`` of the sum. The attributes ``mu_from`` and ``bad_detectors``
         say what was summed, and which channels were not and why; a warning names the latter.
 
     Raises
     ------
     SchemaError
-        The scan has no channels or no I0.
+        A scan has no channels or no I0.
     ConfigError
         A channel to leave out does not exist, or a channel counts faster than its dead time allows.
     FitError
         No channel is good.
     """
+    import xarray as xr
+
+    options = (dead_time, count_time, tuple(exclude))
+    if isinstance(scans, xr.DataTree):
+        leaves = {node.path: node.to_dataset() for node in scans.leaves}
+        return xr.DataTree.from_dict({path: _summed(ds, *options) for path, ds in leaves.items()})
+    return _summed(scans, *options)
+
+
+def _summed(
+    scan: xr.Dataset, dead_time: float | None, count_time: float, exclude: Sequence[str]
+) -> xr.Dataset:
+    """Return one scan with the sum of its good detectors."""
     if "detector_counts" not in scan or "i0" not in scan:
         raise SchemaError("scan", "has no detector_counts and i0", "read one with several detectors")
     names = [str(name) for name in scan["detector"].values]
@@ -88,7 +101,7 @@ def sum_detectors(
     told = "; ".join(f"{name}: {reason}" for name, reason in bad.items())
     if found := [name for name in bad if name not in exclude]:
         warnings.warn(
-            f"{scan_name(scan, 0)}: detector(s) {', '.join(found)} not summed ({bad[found[0]]})", stacklevel=4
+            f"{scan_name(scan, 0)}: detector(s) {', '.join(found)} not summed ({bad[found[0]]})", stacklevel=5
         )
     i0 = scan["i0"].values.astype(float)
     chosen = ", ".join(name for name, use in zip(names, good, strict=True) if use)

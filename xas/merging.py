@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamline import provenance
+from beamline import model, provenance
 from beamline.errors import JoinError, SchemaError
 from xas.doses import SUSPECT, change_with_dose, order_of
 from xas.normalization import scan_name
@@ -91,6 +91,8 @@ def _groups(labels: list[str], by: str | Sequence[str] | None) -> dict[str, list
             names = [re.sub(by, "", label) for label in labels]
         except re.error as error:
             raise JoinError("by", f"is no regular expression ({error})", 'for one: "_[0-9]+$"') from error
+        if names == labels:
+            raise JoinError("by", f"{by!r} is in none of the labels ({', '.join(labels[:3])}, …)")
     else:
         names = [str(name) for name in by]
     if len(names) != len(labels):
@@ -225,6 +227,8 @@ def _carried(scans: xr.Dataset) -> dict[str, Any]:
         elif name == "alignment":
             bad = [str(v) for v in values if str(v) != "ok"]
             out[name] = ("scan", np.array([bad[0] if bad else "ok"]))
+        elif name.endswith(model.MASK):
+            out[name] = ("scan", np.array([np.bitwise_or.reduce(values)]), coord.attrs)
         elif values.dtype.kind in "iuf":
             errors = scans.coords.get(f"{name}_errors")
             total = name in ("exposure", "dose")

@@ -120,7 +120,7 @@ def read(
                 mode=mode,
             )
             ds.attrs |= {"label": Path(path).stem, "columns": " | ".join(labels)}
-            if "D=" in "".join(header) and d_spacing is None and (d := _d_spacing(header)):
+            if d := d_spacing or _d_spacing(header):
                 ds.attrs["d_spacing"] = d
             offsets = _dark_offsets(header)
             if offsets:

@@ -101,8 +101,8 @@ def read(
     )
     ds.attrs["label"] = Path(path).stem
     ds.attrs |= {name: fields[key] for key, name in _KEPT.items() if key in fields}
-    if d_header:
-        ds.attrs["d_spacing"] = d_header
+    if d := d_spacing or d_header:
+        ds.attrs["d_spacing"] = d
     if comments:
         ds.attrs["comments"] = comments
     if timezone and (ends := _ends(fields, timezone, path)) is not None:

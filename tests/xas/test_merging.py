@@ -116,6 +116,8 @@ def test_what_cannot_be_merged_is_refused() -> None:
         xas.merge(simulate.scan(0))
     with pytest.raises(JoinError, match="regular expression"):
         xas.merge(stack(0), by="(")
+    with pytest.raises(JoinError, match=r"in none of the labels \(a_000"):
+        xas.merge(stack(0), by="#[0-9]+$")
     with pytest.raises(JoinError, match="2 scans, there are 4"):
         xas.merge(stack(0), by=["a", "b"])
     nothing = stack(0)
