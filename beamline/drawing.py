@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ def draw(result: str | os.PathLike[str], folder: Path) -> tuple[list[Path], list
     ----------
     result
         File of a result (or ``file::/group``). Every Dataset in it whose kind has a figure is drawn, as
-        ``<technique>_<measurement>.png`` and ``.pdf``; a Dataset alone takes the name of its file.
+        ``<technique>_<measurement>.png`` and ``.pdf``; a Dataset alone takes the name of its file. Where
+        there are several figures of it, each adds its own name.
     folder
         Where to write; it is made where it is missing.
 
@@ -57,10 +60,11 @@ def draw(result: str | os.PathLike[str], folder: Path) -> tuple[list[Path], list
         except RedoxlightError as error:
             failed.append(f"figure {name}: {error}")
             continue
-        for suffix, options in FORMATS.items():
+        figures = figure if isinstance(figure, Mapping) else {"": figure}
+        for (ending, one), (suffix, options) in itertools.product(figures.items(), FORMATS.items()):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, **options)
-            written.append(folder / f"{name}.{suffix}")
+            one.savefig(buffer, format=suffix, **options)
+            written.append(folder / f"{name}{ending and f'_{ending}'}.{suffix}")
             store.write_atomic(written[-1], buffer.getvalue())
     if not written and not failed:
         raise ConfigError(

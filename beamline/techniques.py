@@ -31,7 +31,8 @@ class Technique:
     template
         ``"module:TEXT"``: the commented table `redoxlight init` writes.
     figures
-        Kind of result to ``"module:function"``: ``(dataset) -> matplotlib Figure``.
+        Kind of result to ``"module:function"``: ``(dataset) -> matplotlib Figure``, or a mapping of names to
+        several.
     commands
         Command to ``"module:function"``, a function typer can turn into a command. What it returns (a path,
         a mapping of plain values, None) is what `--json` prints.

@@ -36,7 +36,7 @@ def reduce(
         typer.Option(help="Average repeats: what tells them apart in their labels (_[0-9]+$), or all."),
     ] = None,
     from_label: Annotated[
-        str | None, typer.Option(help="Numbers in the labels, by name: (?P<voltage>[0-9.]+)V.")
+        str | None, typer.Option(help="Coordinates from the labels: (?P<voltage>[0-9.]+)V.")
     ] = None,
     element: Annotated[str | None, typer.Option(help="Element, checked against the energy.")] = None,
     columns: Annotated[

@@ -227,6 +227,9 @@ def _carried(scans: xr.Dataset) -> dict[str, Any]:
         elif name == "alignment":
             bad = [str(v) for v in values if str(v) != "ok"]
             out[name] = ("scan", np.array([bad[0] if bad else "ok"]))
+        elif values.dtype.kind in "UO":
+            if (values == values[0]).all():
+                out[name] = ("scan", values[:1])
         elif name.endswith(model.MASK):
             out[name] = ("scan", np.array([np.bitwise_or.reduce(values)]), coord.attrs)
         elif values.dtype.kind in "iuf":

@@ -26,7 +26,7 @@ TEMPLATE = """\
 # drift = false                   # model the drift of the series: smooth pieces and jumps
 # mono = "mono.json"              # record of calibration.mono.calibrate
 # merge = "_[0-9]+$"              # what of its label tells repeats apart; "all" merges all scans
-# from_label = "_(?P<voltage>[0-9.]+)V"   # numbers in the labels: the axis of the edges
+# from_label = "(?P<sample>[^_]+)_(?P<voltage>[0-9.]+)V"   # coordinates from the labels
 
 # [xas.sample.deglitch]
 # threshold = 8.0                 # standard deviations
@@ -100,7 +100,7 @@ class PreparedMeasurement(MeasurementConfig):
     )
     from_label: str | None = Field(
         default=None,
-        description="Regular expression whose named groups are numbers in the labels: (?P<voltage>[0-9.]+)V.",
+        description="Regular expression whose named groups become coordinates: (?P<voltage>[0-9.]+)V.",
     )
     deglitch: DeglitchTable | None = Field(default=None, description="Replace glitches.")
     rebin: RebinTable | None = Field(default=None, description="Average quick scans on a usual grid.")
@@ -143,7 +143,7 @@ class PreparedMeasurement(MeasurementConfig):
         parameters |= {"along": self.along, "d_spacing": self.d_spacing, "drift": self.drift}
         yield Step(align, parameters)
         if self.from_label is not None:
-            yield Step(with_numbers_of_labels, {"pattern": self.from_label})
+            yield Step(with_parts_of_labels, {"pattern": self.from_label})
         if self.merge is not None:
             yield Step(merge, {"by": None if self.merge == "all" else self.merge})
 
@@ -169,20 +169,21 @@ def monochromator(path: Any) -> Monochromator:
     return record
 
 
-def with_numbers_of_labels(scans: xr.Dataset, pattern: str) -> xr.Dataset:
-    """Return scans with coordinates made of their labels, NaN where a label has no such number.
+def with_parts_of_labels(scans: xr.Dataset, pattern: str) -> xr.Dataset:
+    """Return scans with coordinates made of parts of their labels.
 
     Parameters
     ----------
     scans
         Kind ``xas.scans``, over (scan, energy).
     pattern
-        Regular expression; each of its named groups is a coordinate ("(?P<voltage>[0-9.]+)V").
+        Regular expression; each of its named groups is a coordinate ("(?P<voltage>[0-9.]+)V"): numbers, NaN
+        where a label has none, or text where not all of them are numbers.
 
     Raises
     ------
     ConfigError
-        It has no named group, matches no label, or what it matches is no number.
+        It has no named group, or matches no label.
     """
     import numpy as np
 
@@ -197,10 +198,12 @@ def with_numbers_of_labels(scans: xr.Dataset, pattern: str) -> xr.Dataset:
         raise ConfigError("from_label", f"{pattern!r} is in none of the labels {', '.join(labels[:3])}")
     out = scans
     for name in compiled.groupindex:
+        texts = [match[name] or "" if match else "" for match in found]
         try:
-            values = [float(match[name]) if match and match[name] else np.nan for match in found]
-        except ValueError as error:
-            raise ConfigError("from_label", f"{pattern!r} finds what is no number ({error})") from error
+            values = np.array([float(text) if text else np.nan for text in texts])
+        except ValueError:
+            out = out.assign_coords({name: ("scan", np.array(texts))})
+            continue
         attrs = {} if name in model.NAMES else {"units": "", "long_name": name.replace("_", " ")}
-        out = out.assign_coords({name: ("scan", np.array(values), attrs)})
+        out = out.assign_coords({name: ("scan", values, attrs)})
     return model.with_defaults(out, "xas.scans")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,3 +149,21 @@ def test_what_is_no_foil_is_refused(scan: xr.Dataset, options: dict[str, object]
 def test_energies_the_crystal_cannot_reflect_are_refused() -> None:
     with pytest.raises(CalibrationError, match="reflects nothing"):
         mono.turned(np.array([1000.0]), 0.0, D)
+
+
+def test_the_command_saves_a_record(tmp_path: Path) -> None:
+    from calibration.mono_cli import mono as command
+
+    files = []
+    for element, edge in (("Ni", EDGE), ("Cu", 8979.0)):
+        scan = foil(1, 1e-4, 0.002, edge)
+        rows = zip(scan["energy"].values, scan["mu"].values, strict=True)
+        head = f"# XDI/1.0\n# Element.symbol: {element}\n# Column.1: energy eV\n# Column.2: mutrans\n# ---\n"
+        files.append(tmp_path / f"{element}.xdi")
+        files[-1].write_text(head + "".join(f"{e:.4f} {m:.8f}\n" for e, m in rows))
+    outcome = command(files, tmp_path / "mono.json", d_spacing=D)
+    assert load_record(tmp_path / "mono.json").to_record()["delta_theta"] == outcome.document["delta_theta"]
+    assert outcome.text.startswith("Ni: first inflection at 833")
+    assert abs(outcome.document["delta_theta"] - 0.002) < 5 * outcome.document["delta_theta_errors"]
+    single = command(files[:1], tmp_path / "one.json", element=["Ni"], d_spacing=D, reference=[8331.49])
+    assert single.document["foils"][0][3] == 8331.49

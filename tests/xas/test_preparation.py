@@ -14,7 +14,7 @@ import xas
 from beamline import config
 from beamline.errors import ConfigError
 from xas import cli, simulate
-from xas.preparation import PreparedMeasurement, with_numbers_of_labels
+from xas.preparation import PreparedMeasurement, with_parts_of_labels
 
 from .test_measurement import write_xdi
 
@@ -48,7 +48,7 @@ def test_only_what_is_asked_for_is_done_and_in_order(folder: Path) -> None:
     asked = 'merge = "all"\nfrom_label = "(?P<n>.)V"\n[xas.ni.rebin]\n[xas.ni.deglitch]\n[xas.ni.detectors]\n'
     assert steps(file, asked) == [
         *("sum_detectors", "deglitch", "rebin"),
-        *("align", "with_numbers_of_labels", "merge"),
+        *("align", "with_parts_of_labels", "merge"),
     ]
 
 
@@ -130,9 +130,11 @@ def test_numbers_of_labels() -> None:
     scans = xas.align(
         [simulate.scan(n, label=label) for n, label in enumerate(("a_pristine", "a_4.5V"))], None
     )
-    found = with_numbers_of_labels(scans, "_(?P<voltage>[0-9.]+)V")
+    found = with_parts_of_labels(scans, "_(?P<voltage>[0-9.]+)V")
     np.testing.assert_array_equal(found["voltage"], [np.nan, 4.5])
-    wrong = {"_[0-9]": "names no group", "(?P<n>x)": "none of the labels", "(?P<n>a)": "no number"}
+    text = with_parts_of_labels(scans, "(?P<sample>.)_")
+    assert text["sample"].values.tolist() == ["a", "a"]
+    wrong = {"_[0-9]": "names no group", "(?P<n>x)": "none of the labels"}
     for pattern, problem in wrong.items():
         with pytest.raises(ConfigError, match=problem):
-            with_numbers_of_labels(scans, pattern)
+            with_parts_of_labels(scans, pattern)
