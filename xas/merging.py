@@ -35,6 +35,10 @@ STANDS_OUT = 5.0
 """A scan whose χ² lies so many standard deviations above 1, and twice above the others', stands out."""
 
 
+DISAGREE = 4.0
+"""With a larger χ² of agreement than this a merge says so."""
+
+
 @provenance.step("xas.merge", returns="xas.scans")
 def merge(scans: xr.Dataset, by: str | Sequence[str] | None = None) -> xr.Dataset:
     """Average repeated scans, weighted by their noise.
@@ -123,6 +127,12 @@ def _mean(scans: xr.Dataset, name: str, order: Array) -> xr.Dataset:
         agreement = float(np.mean(each))
         error = error * np.sqrt(max(1.0, agreement))
         _name_those_that_stand_out(name, labels, each)
+        if agreement > DISAGREE:
+            warnings.warn(
+                f"{name}: its scans differ {np.sqrt(agreement):.1f} times more than their noise, and so much "
+                "is the error of their mean larger",
+                stacklevel=5,
+            )
         effect = change_with_dose(energy, mu, sigma, order, str(scans.attrs.get("aligned_on")) == "mu_ref")
         p_value, change = effect.p_value, effect.change
         if p_value < SUSPECT:

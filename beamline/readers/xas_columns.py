@@ -86,6 +86,8 @@ def read(
         among them.
     """
     content = _with_points(_text(Path(path)), path)
+    if "real[2*phc]" in content:
+        raise DataFileError(path, "is a scattering path of FEFF, not a scan", "xas.feff makes these")
     lines, is_cut = _whole_rows(content, path)
     tables = _tables(lines)
     if not tables:
