@@ -341,9 +341,9 @@ def _errors(ds: xr.Dataset) -> Iterator[str]:
             yield f"{name!r} is not in the units of {owner!r}"
         measured = np.isfinite(value.values)
         sigma = errors.values
-        if not bool((np.isfinite(sigma[measured]) & (sigma[measured] > 0)).all()):
+        if not bool(((np.isfinite(sigma) & (sigma > 0)) | ~measured).all()):
             yield f"{name!r} is not finite and > 0 wherever {owner!r} is finite"
-        if not bool(np.isnan(sigma[~measured]).all()):
+        if not bool((np.isnan(sigma) | measured).all()):
             yield f"{name!r} is not NaN where {owner!r} was not measured"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,36 +14,80 @@ import xarray as xr
 
 import beamline
 import xas
-from beamline.errors import FitError
+from beamline import model
+from beamline.errors import FitError, RedoxlightError
 from benchmarks.measures import Measured, Quantity, pulls, rms
 from xas import simulate
 from xas.normalization import steepest_rise
+from xas.positions import METHODS
 from xas.shells import shells
 
 E0 = 8346.0
 SCANS = 150
+DRAWS = 400
 OXIDES = (("MnO", "MnO_rt_01.xdi"), ("Mn2O3", "Mn2O3_rt_01.xdi"), ("MnO2", "MnO2_rt_01.xdi"))
 
 
 def noise(_: Path) -> Iterator[Measured]:
     """Yield pulls against the scan without noise: the algorithm's answer, which noise scatters around."""
-    truth = xas.edge(xas.normalize(simulate.scan(0, noise=1e-9), e0=E0))
-    exact = xas.exafs(truth)
-    for level in (2e-4, 4e-3):
-        step, norm, edge, chi = [], [], [], []
-        for seed in range(SCANS):
-            found = xas.edge(xas.normalize(simulate.scan(seed, noise=level), e0=E0))
-            step.append(float((found["edge_step"] - truth["edge_step"]) / found["edge_step_errors"]))
-            norm.append(((found["norm"] - truth["norm"]) / found["norm_errors"]).values)
-            edge.append(float((found["edge_energy"] - truth["edge_energy"]) / found["edge_energy_errors"]))
-            wave = xas.exafs(found)
-            chi.append(((wave["chi"] - exact["chi"]) / wave["chi_errors"]).values)
-        at = f"white noise of {100 * level:g} % of μ, {SCANS} scans"
-        yield pulls(f"pulls of the edge step, {at}", step)
-        yield pulls(f"pulls of the half height, {at}", edge)
-        # Points of a scan share the noise of the step: scans are counted, not points.
-        yield pulls(f"pulls of norm, {at}", norm, SCANS)
-        yield pulls(f"pulls of χ(k), {at}", chi, SCANS)
+    states = np.array([0.0, 1.6, 1.05])  # up, and back
+    which = np.repeat(np.arange(states.size), DRAWS)
+    for convention in ("larch", "mback"):
+        for level in (2e-4, 4e-3):
+            exact = _stack(0, 1e-9, states)
+            truth = xas.normalize(exact, convention=convention, e0=E0)
+            found = xas.normalize(_stack(1, level, states[which]), convention=convention, e0=E0)
+            at = f"{convention}, noise of {100 * level:g} % of μ, {which.size} scans, edges that move back"
+            step, size = _pulls(found, truth, which, "edge_step")
+            yield pulls(f"pulls of the edge step, {at}", step)
+            yield Measured(
+                "error of these edge steps",
+                f"{size:.1e}",
+                f"{_limits(level)['step']:.1e}",
+                "Cramér-Rao, all of μ(E) being known but its step, its edge energy and a line",
+            )
+            # Points of a scan share the noise of the step: scans are counted, not points.
+            yield pulls(f"pulls of norm, {at}", _pulls(found, truth, which, "norm")[0], which.size)
+            for method in METHODS:
+                true, edges = xas.edge(truth, method), xas.edge(found, method)
+                off, size = _pulls(edges, true, which, "edge_energy")
+                yield pulls(f"pulls of the edge by {method}, {at}", off)
+                yield Measured(
+                    f"error of these edges by {method}",
+                    f"{1e3 * size:.1f} meV",
+                    f"{1e3 * _limits(level)['energy']:.1f} meV",
+                    "Cramér-Rao, all of μ(E) being known but its step, its edge energy and a line",
+                )
+            if convention == "larch":
+                wave, exact_wave = xas.exafs(found), xas.exafs(truth)
+                off, _size = _pulls(wave, exact_wave, which, "chi")
+                yield pulls(f"pulls of χ(k), {at}", off, which.size)
+
+
+def errors(_: Path) -> Iterator[Measured]:
+    """Yield the errors of χ(k) beside those of larch, and what both scatter by."""
+    from larch import Group
+    from larch.xafs import autobk
+
+    scans = _stack(5, 2e-3, np.zeros(DRAWS))
+    found = xas.exafs(xas.normalize(scans, e0=E0))
+    scatter = np.std(found["chi"].values, axis=0)
+    energy, theirs = scans["energy"].values, []
+    for row in scans["mu"].values[:20]:
+        group = Group(energy=energy.copy(), mu=row.copy())
+        autobk(group, ek0=E0, rbkg=1.0, kweight=2, calc_uncertainties=True)
+        theirs.append(group.delta_chi)
+    k = found["k"].values
+    for low, high in ((0.5, 3.0), (3.0, 8.0), (8.0, 13.0)):
+        near = (k >= low) & (k < high)
+        ours = float(np.mean(found["chi_errors"].values[:, near] / scatter[near]))
+        larch = float(np.mean(np.array(theirs)[:, near] / scatter[near]))
+        yield Measured(
+            f"error of χ(k) over its scatter, k {low:g} to {high:g}, {DRAWS} scans",
+            f"{ours:.2f}",
+            f"1; larch's delta_chi: {larch:.2f}",
+            "what errors are for; larch takes the misfit of the spline for noise and not the noise of μ",
+        )
 
 
 def shifts(_: Path) -> Iterator[Measured]:
@@ -137,44 +182,110 @@ def athena(data: Path) -> Iterator[Measured]:
         f"{1e3 * error:.1f} meV, the error of a shift",
         "shifts stored in the project",
     )
-    steps = [
-        float(xas.normalize(ds, convention="athena")["edge_step"]) / ds.attrs["athena_fitted_step"] - 1
-        for ds in leaves
-    ]
+    deviations = []
+    for path in sorted((data / "xas/athena").glob("*.prj")):
+        for leaf in beamline.read(path).leaves:
+            ds = leaf.to_dataset()
+            fitted = ds.attrs.get("athena_fitted_step", ds.attrs.get("athena_edge_step"))
+            if fitted:
+                deviations.append(
+                    abs(float(xas.normalize(ds, convention="athena")["edge_step"]) / fitted - 1)
+                )
     yield Measured(
-        "edge steps of NiO.prj, convention athena: largest deviation",
-        f"{np.abs(steps).max():.0e} of the step",
+        f"edge steps of {len(deviations)} groups of all projects, convention athena: deviation",
+        f"median {100 * np.median(deviations):.3f} %, largest {100 * max(deviations):.2f} %",
         "0",
-        "edge steps stored in the project",
+        "edge steps stored in the projects, by larch or by Ifeffit",
     )
 
 
 def larch(data: Path) -> Iterator[Measured]:
-    """Yield what larch gives in the same run."""
+    """Yield what larch gives in the same run, of every spectrum there is."""
     from larch import Group
-    from larch.xafs import autobk, pre_edge
+    from larch.xafs import autobk, pre_edge, xftf
 
-    scans = [leaf.to_dataset() for leaf in beamline.read(data / "xas/athena/NiO.prj").leaves]
-    scans += [beamline.read(path) for path in sorted((data / "xas/oxides").glob("*.xdi"))]
-    norm, chi = [], []
-    for ds in scans:
-        ours = xas.normalize(ds)
-        theirs = Group(energy=ds["energy"].values.copy(), mu=ds["mu"].values.copy())
-        pre_edge(theirs.energy, theirs.mu, group=theirs)
-        norm.append(np.abs(ours["norm"].values - theirs.norm).max())
+    found: dict[str, list[float]] = {"e0": [], "norm": [], "chi": [], "chi_r": []}
+    early, short, total = 0, 0, 0
+    refused: list[str] = []
+    for name, energy, mu in _spectra(data / "xas"):
+        total += 1
+        ds = model.with_defaults(xr.Dataset({"mu": ("energy", mu)}, {"energy": energy}), "xas.scans")
+        theirs = Group(energy=energy.copy(), mu=mu.copy())
+        pre_edge(theirs)
         try:
-            wave = xas.exafs(ours, rbkg=1.0, kweight=2)["chi"].values
-        except FitError:  # the scan ends too soon after its edge
+            ours = xas.normalize(ds)
+        except FitError as reason:
+            refused.append(f"{name} ({reason.problem})")
             continue
-        autobk(theirs.energy, theirs.mu, group=theirs, rbkg=1.0, kweight=2)
-        chi.append(np.abs(wave - theirs.chi[: wave.size]).max() / np.abs(theirs.chi).max())
-    for name, deviations in (("norm", norm), ("χ(k), background by larch's autobk in both", chi)):
-        yield Measured(
-            f"{name} of {len(deviations)} scans (NiO.prj, XDI of oxides): largest deviation from larch's",
-            f"{max(deviations):.0e}",
-            "0",
-            "larch's pre_edge and autobk in the same run",
+        found["e0"].append(abs(float(ours["e0"]) - theirs.e0))
+        found["norm"].append(np.abs(ours["norm"].values - theirs.norm).max() / np.ptp(theirs.norm))
+        try:
+            wave = xas.exafs(ours)
+        except FitError:  # the scan ends too soon after its edge
+            short += 1
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            autobk(theirs, rbkg=1.0, kweight=2)
+        kmax = min(12.0, float(theirs.k[-1]) - 0.5)
+        xftf(theirs, kmin=kmax / 4, kmax=kmax, dk=1, window="hanning", kweight=2)
+        transformed = xas.fourier(wave, kmax / 4, kmax, 2, "hanning", 1.0)
+        chi = np.abs(wave["chi"].values - theirs.chi).max() / np.abs(theirs.chi).max()
+        magnitude = (
+            np.abs(np.abs(transformed["chi_r"].values) - theirs.chir_mag).max() / theirs.chir_mag.max()
         )
+        if max(chi, magnitude) > 1e-6 and _objective(theirs, wave) < theirs.autobk_details.chisqr:
+            early += 1  # larch's minimiser stopped above the minimum
+            continue
+        found["chi"].append(chi)
+        found["chi_r"].append(magnitude)
+    told = {"e0": "E0 (eV)", "norm": "norm", "chi": "χ(k)", "chi_r": "\\|χ(R)\\|"}
+    for key, text in told.items():
+        yield Measured(
+            f"{text} of {len(found[key])} of the {total} spectra: largest deviation from larch's",
+            f"{max(found[key]):.0e}" + ("" if key == "e0" else " of its largest"),
+            "0",
+            "larch's pre_edge, autobk and xftf in the same run",
+        )
+    yield Measured("spectra that end before k = 5", f"{short}")
+    yield Measured("spectra larch's autobk leaves above the minimum it looks for, left out above", f"{early}")
+    yield Measured(
+        f"spectra refused, to all of which larch gives an edge step: {len(refused)}", "; ".join(refused)
+    )
+
+
+def _spectra(folder: Path) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, energies and finite μ of every scan and reference of the folder."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and "feff" not in p.parts):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                read = beamline.read(path, kind="xas.scans")
+        except RedoxlightError:
+            continue
+        for leaf in read.leaves if isinstance(read, xr.DataTree) else [read]:
+            ds = leaf.to_dataset() if isinstance(leaf, xr.DataTree) else leaf
+            for variable in ("mu", "mu_ref"):
+                if variable in ds and int(np.isfinite(ds[variable]).sum()) > 50:
+                    good = np.isfinite(ds[variable].values)
+                    name = f"{path.name}, {ds.attrs.get('label', '')}, {variable}"
+                    yield name, ds["energy"].values[good], ds[variable].values[good]
+
+
+def _objective(theirs: Any, wave: xr.Dataset) -> float:
+    """Return what larch's autobk minimises, for our background."""
+    from larch.xafs.autobk import _resid
+    from larch.xafs.xafsft import ftwindow
+    from scipy.interpolate import BSpline
+
+    d = theirs.autobk_details
+    raw = d.kraw[: d.iemax - d.iek0 + 1]
+    used = slice(d.iek0, d.iemax + 1)
+    basis = BSpline(d.knots, np.eye(d.nspl), d.order)(raw)
+    coefficients = np.linalg.lstsq(basis, wave["background"].values[used], rcond=None)[0]
+    window = theirs.k**2 * ftwindow(theirs.k, xmin=d.kmin, xmax=d.kmax, window="hanning", dx=0.1, dx2=0.1)
+    given = (len(d.coefs), raw, d.mu[used], None, d.knots, d.order, theirs.k, window, 2048, d.irbkg, 3, 0, 1)
+    return float(np.sum(_resid(coefficients, *given) ** 2))
 
 
 def feff(_: Path) -> Iterator[Measured]:
@@ -210,6 +321,34 @@ def feff(_: Path) -> Iterator[Measured]:
         )
 
 
+def _stack(seed: int, level: float, shifts: Any) -> xr.Dataset:
+    """Return a series of simulated scans whose edges are shifted (eV)."""
+    energy = simulate.energy_axis()
+    clean = {float(shift): simulate.absorption(energy, 8345.0 + shift) for shift in np.unique(shifts)}
+    mu = np.array([clean[float(shift)] for shift in shifts])
+    mu = mu + np.random.default_rng(seed).normal(0, level, mu.shape)
+    ds = xr.Dataset({"mu": (("scan", "energy"), mu)}, {"energy": energy}, {"element": "Ni", "edge": "K"})
+    return model.with_defaults(ds, "xas.scans")
+
+
+def _pulls(found: xr.Dataset, truth: xr.Dataset, which: Any, name: str) -> tuple[Any, float]:
+    """Return (found - true) / error, and the median error; `which` of the true ones belongs to each scan."""
+    size = min(found[name].shape[-1], truth[name].shape[-1]) if found[name].ndim > 1 else None
+    sigma = found[f"{name}_errors"].values[..., :size]
+    off = found[name].values[..., :size] - truth[name].values[which][..., :size]
+    return off / sigma, float(np.median(sigma))
+
+
+def _limits(level: float) -> dict[str, float]:
+    """Return the Cramér-Rao limits of edge energy (eV) and edge step."""
+    energy = simulate.energy_axis()
+    shape = simulate.absorption(energy) - simulate.absorption(energy, step=0.0)
+    slope = (simulate.absorption(energy, 8345.01) - simulate.absorption(energy, 8344.99)) / 0.02
+    design = np.stack([shape / 0.8, slope, np.ones_like(energy), energy - 8345.0]) / level
+    covariance = np.linalg.inv(design @ design.T)
+    return {"step": math.sqrt(covariance[0, 0]), "energy": math.sqrt(covariance[1, 1])}
+
+
 def _shift_limit(level: float) -> float:
     """Return the Cramér-Rao limit (eV) of the shift between two foils, scale and line not being known."""
     from xas.shifts import WINDOW
@@ -232,6 +371,7 @@ def _as_measured(ds: xr.Dataset) -> xr.Dataset:
 
 QUANTITIES = {
     "noise": Quantity(noise),
+    "errors": Quantity(errors),
     "shifts": Quantity(shifts),
     "oxides": Quantity(oxides, real=True),
     "nio": Quantity(nio, real=True),

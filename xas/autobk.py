@@ -42,8 +42,10 @@ DK = 0.1
 """Width of the window's rise, 1/angstrom."""
 SHORTEST = 5
 """Least range of k, 1/angstrom."""
-GRID, HALVINGS = 24, 40
-"""Places at which the fixed point is looked for, and bisections between two of them."""
+SAME, GRID = 1.5, 24
+"""Between limits closer than the first there is one fixed point; else it is looked for at so many places."""
+STEPS = 60
+"""Most steps towards it."""
 BLOCK = 256
 """Scans worked on together, so that their arrays stay in the processor's cache."""
 
@@ -174,26 +176,33 @@ class Plan:
     def _errors(self, sigma: Array, gain: Array) -> Array:
         """Return the standard deviation of χ Δμ: the root of the sum of O² σ² over the points."""
         variance = sigma**2
-        bent = gain[:, None, :] * self.bends
+        count = gain.shape[1]
         if np.all(sigma == sigma[:, :1]):  # one σ above the edge, as `xas.noise` estimates it
-            squares, crossed, among = self._sums
-            level = variance[:, :1]
-            total = level * squares - 2 * np.einsum("nkj,kj->nk", level[:, :, None] * bent, crossed)
-            total += level * np.einsum("nki,ij,nkj->nk", bent, among, bent, optimize=True)
+            pairs = [gain[:, i] * gain[:, j] for i in range(count) for j in range(count)]
+            total = variance[:, :1] * (np.column_stack([np.ones(len(gain)), gain, *pairs]) @ self._sums)
         else:  # single precision is plenty for an error, and twice as fast
             weights = variance.astype(np.float32)
             squares, crossed = self._products
+            bent = gain[:, None, :] * self.bends
             total = (weights @ squares).astype(float)
-            among = np.einsum("ne,ie,je->nij", variance, self.clamp, self.clamp, optimize=True)
-            for j in range(gain.shape[1]):
+            for j in range(count):
                 total -= 2 * bent[:, :, j] * (weights @ crossed[j])
-            total += np.einsum("nki,nij,nkj->nk", bent, among, bent, optimize=True)
-        return np.asarray(np.sqrt(np.maximum(total, 0)))
+                for i in range(count):
+                    among = variance @ (self.clamp[i] * self.clamp[j])
+                    total += bent[:, :, i] * bent[:, :, j] * among[:, None]
+        # a clamp that is all but rigid holds the last points to 0, and the sum cancels: no error is 0
+        return np.asarray(np.sqrt(np.maximum(total, 1e-12 * variance.max(axis=1, keepdims=True))))
 
     @cached_property
-    def _sums(self) -> tuple[Array, Array, Array]:
-        """Sums over points of shape², shape · clamp and clamp · clamp."""
-        return np.sum(self.shape**2, axis=1), self.shape @ self.clamp.T, self.clamp @ self.clamp.T
+    def _sums(self) -> Array:
+        """What 1, the gains and their products are in Σ O², shape (1 + clamps + clamps², k)."""
+        linear = -2 * self.bends * (self.shape @ self.clamp.T)
+        among = self.clamp @ self.clamp.T
+        count = self.clamp.shape[0]
+        pairs = [
+            self.bends[:, i] * self.bends[:, j] * among[i, j] for i in range(count) for j in range(count)
+        ]
+        return np.vstack([np.sum(self.shape**2, axis=1), *linear.T, *pairs])
 
     @cached_property
     def _products(self) -> tuple[Any, Any]:
@@ -229,23 +238,30 @@ def fixed_point(lost: Array, clamps: Array, stiffness: Array, numbers: int) -> A
         _, scale, clamp = terms(level)
         return np.asarray(scale**2 / (1 + 20 / numbers * scale * clamp))
 
-    # all fixed points lie between these two
-    stiff = np.maximum(stiffness, 1e-12 * max(stiffness.max(initial=0.0), 1e-300))
-    highest = 0.1 + 10 / numbers * (lost + (clamps / stiff).sum(axis=1))
+    # f anywhere bounds |D - H c|² at its minimum, and that bounds λ and l
     free = 0.1 + 10 / numbers * lost
+    squares, scale, clamp = terms(free**2)
+    highest = 0.1 + 10 / numbers * (squares + scale**2 * clamp)
     low = free**2 / (1 + 20 / numbers * highest * clamps.sum(axis=1))
     high = highest**2 * (1 + 1e-12)
-    # the deepest of several minima: f falls where mapped(l) > l, and rises elsewhere
-    steps = np.exp(np.linspace(0, 1, GRID) * np.log(high / low)[:, None]) * low[:, None]
-    squares, scale, clamp = terms(steps)
-    best = np.argmin(squares + scale**2 * clamp, axis=1)[:, None]
-    low = np.take_along_axis(steps, np.maximum(best - 1, 0), axis=1)[:, 0]
-    high = np.take_along_axis(steps, np.minimum(best + 1, GRID - 1), axis=1)[:, 0]
-    for _ in range(HALVINGS):
-        middle = np.sqrt(low * high)
-        falls = mapped(middle) > middle
-        low, high = np.where(falls, middle, low), np.where(falls, high, middle)
-    return np.asarray(np.sqrt(low * high))
+    several = high > SAME * low
+    if several.any():  # the deepest of several minima: f falls where mapped(l) > l, and rises elsewhere
+        steps = np.exp(np.linspace(0, 1, GRID) * np.log(high / low)[:, None]) * low[:, None]
+        squares, scale, clamp = terms(steps)
+        best = np.argmin(squares + scale**2 * clamp, axis=1)[:, None]
+        low = np.take_along_axis(steps, np.maximum(best - 1, 0), axis=1)[:, 0]
+        high = np.take_along_axis(steps, np.minimum(best + 1, GRID - 1), axis=1)[:, 0]
+    level = np.sqrt(low * high)
+    for step in range(STEPS):
+        found = mapped(level)
+        if (np.abs(found - level) <= 1e-13 * level).all():
+            break
+        falls = found > level
+        low, high = np.where(falls, level, low), np.where(falls, high, level)
+        # the map itself is nearly flat and settles fast; where it leaves the bracket, the middle is taken
+        inside = (found > low) & (found < high) & (step < STEPS // 4)
+        level = np.where(inside, found, np.sqrt(low * high))
+    return np.asarray(level)
 
 
 @lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ share through the line and the step.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -18,9 +19,14 @@ from typing import Any
 import numpy as np
 
 from xas.grid import Grid
+from xas.kernels import normalise_rows
 from xas.ranges import Ranges
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+CURVES = ("norm", "norm_errors", "flat", "pre_edge", "post_edge")
+"""What is made of the fits at every point, by its name in the Dataset."""
 
 
 @dataclass(frozen=True)
@@ -96,43 +102,25 @@ class Fits:
         """Return the fits with another edge step; its error stays that of the fitted one."""
         return replace(self, step=step)
 
-    def flat(self, norm: Array) -> Array:
-        """Return norm without the curvature of the post-edge curve, from the point nearest to E0 on."""
-        nearest = np.abs(self.energy - self.e0[:, None]).argmin(axis=1)
-        residue = self.over / self.step[:, None]
-        at = np.take_along_axis(residue, nearest[:, None], axis=1)
-        after = np.arange(self.energy.size) >= nearest[:, None]
-        return np.where(after, norm - residue + at, norm)
+    def write_curves(self, out: Mapping[str, Array], rows: Any) -> None:
+        """Write norm, its errors, flat, pre_edge and post_edge to `rows` of arrays of shape (…, energy).
 
-    def norm_errors(self, norm: Array) -> Array:
-        """Return the standard deviation of every point of norm, shape (scan, energy)."""
-        variance = self.sigma**2
-        count = norm.shape[0]
+        flat is norm without the curvature of the post-edge curve, from the point nearest to E0 on.
+        """
         response = self.line_response
-        weighted = response * variance[:, None] if response.ndim == 3 else None
-        covariance = np.empty((count, 3, 3))
-        for i in range(2):
-            for j in range(i, 2):
-                covariance[:, i, j] = covariance[:, j, i] = (
-                    variance @ (response[i] * response[j])
-                    if weighted is None
-                    else np.einsum("ne,ne->n", weighted[:, i], response[:, j])
-                )
-            with_step = self.step_response * variance
-            covariance[:, i, 2] = covariance[:, 2, i] = (
-                with_step @ response[i]
-                if weighted is None
-                else np.einsum("ne,ne->n", with_step, response[:, i])
-            )
-        covariance[:, 2, 2] = np.einsum("ne,ne->n", with_step, self.step_response)
-        # var(μ - b·l - norm Δμ) with b the basis at the point
-        own = response if weighted is None else np.moveaxis(response, 1, 0)
-        b0, b1 = self.basis.T
-        shared = b0 * own[0] + b1 * own[1] + norm * self.step_response
-        c = covariance[:, :, :, None]
-        together = c[:, 0, 0] * b0**2 + 2 * c[:, 0, 1] * (b0 * b1) + c[:, 1, 1] * b1**2
-        together += norm * (2 * (c[:, 0, 2] * b0 + c[:, 1, 2] * b1) + c[:, 2, 2] * norm)
-        return np.asarray(np.sqrt(np.maximum(variance * (1 - 2 * shared) + together, 0)) / self.step[:, None])
+        normalise_rows(
+            np.ascontiguousarray(self.mu),
+            np.ascontiguousarray(self.sigma),
+            np.ascontiguousarray(self.basis),
+            self.line,
+            response[None] if response.ndim == 2 else response,
+            self.step,
+            self.step_response,
+            self.over,
+            nearest_points(self.energy, self.e0),
+            rows,
+            *(out[name] for name in CURVES),
+        )
 
     def errors_of(self, weights: Array, norm: Array) -> Array:
         """Return the standard deviation of weights · norm for weights of shape (scan, energy)."""
@@ -145,6 +133,12 @@ class Fits:
         on_step = np.einsum("ne,ne->n", weights, norm)[:, None]
         response = (weights - along - on_step * self.step_response) * self.sigma
         return np.asarray(np.sqrt(np.einsum("ne,ne->n", response, response)) / np.abs(self.step))
+
+
+def nearest_points(energy: Array, at: Array) -> Any:
+    """Return the index of the point of the axis nearest to each energy, the lower of two equally near."""
+    upper = np.clip(np.searchsorted(energy, at), 1, energy.size - 1)
+    return np.where(at - energy[upper - 1] <= energy[upper] - at, upper - 1, upper)
 
 
 def fit_polynomials(
@@ -165,7 +159,7 @@ def fit_polynomials(
     line = mu @ operators.line.T
     coefficients = mu @ operators.curve.T
     if at_nearest:
-        at = operators.curve_basis[np.abs(energy - e0[:, None]).argmin(axis=1)]
+        at = operators.curve_basis[nearest_points(energy, e0)]
     else:
         at = basis(e0, energy[slice(*ranges.post)], ranges.degree)
     return Fits(

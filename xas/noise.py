@@ -24,11 +24,16 @@ from typing import Any
 import numpy as np
 
 from xas.grid import Grid
+from xas.kernels import find_glitches, spread_of_rows
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 MARGIN = 20.0
 """Points closer to the edge than this (eV) are not used: there μ(E) bends too fast for the cubic."""
+FEWEST = 10
+"""With fewer residuals on one side of the edge, all of the scan serve."""
+GLITCH = 20.0, 0.03
+"""A point that stands out by so many standard deviations, and by this part of the edge step, is a glitch."""
 OVERLAP = 2.63
 """How many residuals know σ as well as one independent one."""
 
@@ -65,33 +70,53 @@ def points_noise(energy: Array, mu: Array, e0: Array) -> Array:
     array
         Shape (scan, energy).
     """
-    residuals = pseudo_residuals(energy, mu)
+    out = np.empty(mu.shape)
+    if not energy.size:
+        return out
     # rounding is noise too: what is printed with six digits has no smaller error than that
     floor = np.maximum(1e-9 * np.ptp(mu, axis=1), np.finfo(float).tiny)
+    if energy.size < 5:
+        out[:] = floor[:, None]
+        return out
+    weights = _weights(Grid(energy))
     inner = energy[2:-2]
-    out = np.empty(mu.shape)
     for edge in np.unique(e0):  # one group for all that are not finite
         rows = np.flatnonzero(e0 == edge) if np.isfinite(edge) else np.flatnonzero(~np.isfinite(e0))
-        sides = inner < edge - MARGIN, inner > edge + MARGIN
-        pooled = None
-        levels = []
-        for side in sides:
-            if np.count_nonzero(side) >= 10:
-                levels.append(_scale(residuals[rows][:, side]))
-                continue
-            pooled = _scale(residuals[rows]) if pooled is None else pooled
-            levels.append(pooled)
-        below, above = (np.maximum(level, floor[rows])[:, None] for level in levels)
-        out[rows] = np.where(energy < edge, below, above)
+        chosen = mu[rows]
+        whole = 0, inner.size
+        below = 0, int(np.searchsorted(inner, edge - MARGIN))
+        above = int(np.searchsorted(inner, edge + MARGIN, side="right")), inner.size
+        low, high = (
+            np.maximum(
+                _scale(chosen, weights, *(side if side[1] - side[0] >= FEWEST else whole)), floor[rows]
+            )
+            for side in (below, above)
+        )
+        at = np.searchsorted(energy, edge)
+        out[rows, :at] = low[:, None]
+        out[rows, at:] = high[:, None]
     return out
 
 
-def pseudo_residuals(x: Array, y: Array) -> Array:
-    """Return (yᵢ - cubic through its four neighbours) / √(1 + Σ w²), shape (..., energy - 4)."""
-    if x.size < 5:
-        return np.zeros((*y.shape[:-1], 0))
-    windows = np.lib.stride_tricks.sliding_window_view(y, 5, axis=-1)
-    return np.asarray(np.einsum("...ej,ej->...e", windows, _weights(Grid(x))))
+def glitches(energy: Array, mu: Array, sigma: Array, e0: Array, step: Array) -> Any:
+    """Return the point of every scan that is neither noise nor fine structure; -1 where there is none.
+
+    Parameters
+    ----------
+    energy
+        Shape (energy,).
+    mu, sigma
+        Shape (scan, energy).
+    e0, step
+        Shape (scan,); points within `MARGIN` of E0 are not looked at.
+    """
+    found = np.full(mu.shape[0], -1)
+    if energy.size >= 5:
+        near = np.stack([np.searchsorted(energy, e0 + side * MARGIN) for side in (-1, 1)], axis=1)
+        sigmas, share = GLITCH
+        given = np.ascontiguousarray(mu), _weights(Grid(energy)), np.ascontiguousarray(sigma)
+        find_glitches(*given, near, sigmas, share * step, found)
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -111,16 +136,12 @@ def _weights(grid: Grid) -> Array:
     return np.asarray(weights / np.sqrt(np.sum(weights**2, axis=1, keepdims=True)))
 
 
-def _scale(residuals: Array) -> Array:
-    """Return the standard deviation of each row without the few that are no noise (edges, glitches).
+def _scale(mu: Array, weights: Array, first: int, stop: int) -> Array:
+    """Return σ of each row from some residuals, without the few that are no noise (edges, glitches).
 
     The median alone would do, but knows σ from n points only half as well.
     """
-    if not residuals.shape[1]:
-        return np.zeros(residuals.shape[0])
-    size = np.abs(residuals)
-    kept = size <= 4 * 1.4826 * np.median(size, axis=1, keepdims=True)
-    count = kept.sum(axis=1)
-    known = np.maximum(count / OVERLAP, 3.0)  # of fewer than three nothing is known, not even this
-    variance = np.einsum("ne,ne->n", np.where(kept, residuals, 0.0), residuals) / count
-    return np.asarray(np.sqrt(variance * known / (known - 2)))
+    found = np.empty((mu.shape[0], 2))
+    spread_of_rows(mu, weights, first, stop, 4 * 1.4826, found)
+    known = np.maximum(found[:, 1] / OVERLAP, 3.0)  # of fewer than three nothing is known, not even this
+    return np.asarray(found[:, 0] * np.sqrt(known / (known - 2)))

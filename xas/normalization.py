@@ -31,9 +31,9 @@ import numpy as np
 from beamline import provenance
 from beamline.errors import ConfigError, SchemaError
 from beamline.readers.absorption import tabulated
-from xas.fits import Fits, fit_polynomials
+from xas.fits import CURVES, Fits, fit_polynomials
 from xas.mback import fit_mback
-from xas.noise import MARGIN, points_noise, pseudo_residuals
+from xas.noise import glitches, points_noise
 from xas.ranges import NoRoom, Range, absorber, edge_limits, find_ranges
 from xas.rise import steepest_rise as steepest_rise
 from xas.rise import steepest_rises
@@ -67,8 +67,6 @@ ATHENA = {
 """What Athena stores with a scan: unit and long name."""
 REACH = 50.0
 """How far from the tabulated edge E0 can be, eV."""
-GLITCH = 20.0, 0.03
-"""A point that stands out by so many standard deviations, and by this part of the edge step, is a glitch."""
 
 
 @provenance.step("xas.normalize", returns="xas.scans")
@@ -142,11 +140,11 @@ class _Results:
             raise SchemaError("scans", "have no variable 'mu'", "read them with beamline.read")
         self._scans = scans.drop_vars("status", errors="ignore")
         mu = np.atleast_2d(scans["mu"].values)
-        names = ("norm", "norm_errors", "flat", "pre_edge", "post_edge", "mu_errors")
-        self._curves = {name: np.full(mu.shape, np.nan) for name in names}
+        self._curves = {name: np.full(mu.shape, np.nan) for name in (*CURVES, "mu_errors")}
         self._numbers = {
             name: np.full(mu.shape[0], np.nan) for name in ("e0", "edge_step", "edge_step_errors")
         }
+        self._axis = int(mu.shape[-1])
         self._ends = np.full((mu.shape[0], 2), np.nan)
         self._gaps = np.zeros(mu.shape[0], dtype=int)
         self.status = Statuses(self._scans, mu.shape[0])
@@ -164,27 +162,23 @@ class _Results:
         """Write the results of some scans, those that can be believed."""
         errors = fits.step_errors
         rows, fits, errors = self._without(part, rows, fits, errors, _no_step(fits.step, errors))
-        norm = fits.norm
         if not given:
-            elsewhere = _elsewhere(fits, norm, self._scans.attrs)
+            elsewhere = _elsewhere(fits, self._scans.attrs)
             rows, fits, errors = self._without(part, rows, fits, errors, elsewhere)
-            norm = fits.norm if elsewhere else norm
         scans = part.rows[rows]
-        line = fits.pre_edge
-        curves = {
-            "norm": norm,
-            "norm_errors": fits.norm_errors(norm),
-            "flat": fits.flat(norm),
-            "pre_edge": line,
-            "post_edge": line + fits.over,
-        }
-        for name, values in curves.items():
-            part.put(self._curves[name], values, rows)
+        if part.points.size == self._axis and part.points[0] == 0:
+            fits.write_curves(self._curves, scans)
+        else:
+            own = {name: np.empty(fits.mu.shape) for name in CURVES}
+            fits.write_curves(own, np.arange(rows.size))
+            for name, values in own.items():
+                part.put(self._curves[name], values, rows)
         self._numbers["e0"][scans] = fits.e0
         self._numbers["edge_step"][scans] = fits.step
         self._numbers["edge_step_errors"][scans] = errors
-        for index, text in _glitches(fits):
-            self.status.note(scans[index], "suspect", text)
+        points = glitches(fits.energy, fits.mu, fits.sigma, fits.e0, fits.step)
+        for row in np.flatnonzero(points >= 0):
+            self.status.note(scans[row], "suspect", f"μ jumps at {fits.energy[points[row]]:.1f} eV")
 
     def _without(
         self, part: Part, rows: Integers, fits: Fits, errors: Array, doubts: Mapping[int, tuple[str, str]]
@@ -363,7 +357,7 @@ def _no_step(step: Array, errors: Array) -> dict[int, tuple[str, str]]:
     return found
 
 
-def _elsewhere(fits: Fits, norm: Array, attrs: Mapping[str, Any]) -> dict[int, tuple[str, str]]:
+def _elsewhere(fits: Fits, attrs: Mapping[str, Any]) -> dict[int, tuple[str, str]]:
     """Return the scans whose steepest rise is not the edge: problem and remedy by the place of the scan."""
     found: dict[int, tuple[str, str]] = {}
     element, edge = str(attrs.get("element", "")), str(attrs.get("edge", ""))
@@ -372,7 +366,8 @@ def _elsewhere(fits: Fits, norm: Array, attrs: Mapping[str, Any]) -> dict[int, t
         rows = np.flatnonzero(fits.e0 == e0)
         after = (fits.energy > e0 + 5) & (fits.energy < e0 + 15)
         if after.any():
-            low = np.median(norm[rows][:, after], axis=1) < 0.2
+            line = fits.line[rows] @ fits.basis[after].T
+            low = np.median(fits.mu[np.ix_(rows, after)] - line, axis=1) < 0.2 * fits.step[rows]
             text = f"rises steepest at {e0:.1f} eV, which is not the edge but a spike"
             found |= dict.fromkeys(rows[low].tolist(), (text, "give e0="))
         if expected is not None and abs(e0 - expected) > REACH:
@@ -381,18 +376,6 @@ def _elsewhere(fits: Fits, norm: Array, attrs: Mapping[str, Any]) -> dict[int, t
             )
             found |= dict.fromkeys(rows.tolist(), (text, "give e0="))
     return found
-
-
-def _glitches(fits: Fits) -> Iterator[tuple[int, str]]:
-    """Yield the places of scans with a point that is neither noise nor fine structure, and where it is."""
-    size = np.abs(pseudo_residuals(fits.energy, fits.mu))
-    inner = fits.energy[2:-2]
-    sigmas, share = GLITCH
-    least = np.maximum(sigmas * fits.sigma[:, 2:-2], share * fits.step[:, None])
-    far = np.abs(inner - fits.e0[:, None]) > MARGIN
-    for row in np.flatnonzero(((size > least) & far).any(axis=1)):
-        at = inner[np.argmax(np.where(far[row], size[row], 0.0))]
-        yield int(row), f"μ jumps at {at:.1f} eV"
 
 
 def _check(

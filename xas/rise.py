@@ -45,47 +45,65 @@ def steepest_rises(energy: Array, mu: Array) -> Array:
     mu
         Absorption without gaps, shape (scan, energy).
     """
-    x, y = energy[:-1], mu[:, :-1]  # larch leaves the last point out
-    first = _steepest(np.gradient(y, axis=1) / np.gradient(x))
+    x = energy[:-1]  # larch leaves the last point out
+    first = _steepest(_slopes(x, mu[:, :-1]))
     found = np.empty(mu.shape[0])
     size = energy.size
-    for index in np.unique(first):
-        rows = first == index
+    for index in np.unique(first).tolist():
+        rows = np.flatnonzero(first == index)
         near, begin = float(x[index]), max(3, index - WINDOW)
         stop = min(index + WINDOW, size - 3)
         if index < 0.05 * size:  # a glitch at the begin of a scan
             near, begin, stop = float(energy.mean()), max(3, index - 20), size - 3
         step = 0.5 * (max(0.01, min(1.0, _usual_step(x))) + max(0.01, min(1.0, near / 25000.0)))
         part = energy[begin : stop - 1]
-        slopes = np.gradient(mu[rows, begin : stop - 1], axis=1) / np.gradient(part)
+        slopes = _slopes(part, mu[rows, begin : stop - 1])
         at = _steepest(slopes @ _smoothing(Grid(part), step).T)
         found[rows] = np.where(at < 1, energy[begin + 2], part[at])
     return found
+
+
+def _slopes(x: Array, y: Array) -> Array:
+    """Return dy/dx over two steps of the axis, one at its ends; y of shape (scan, energy)."""
+    slopes = np.empty(y.shape)
+    slopes[:, 1:-1] = (y[:, 2:] - y[:, :-2]) / (x[2:] - x[:-2])
+    for end, next_to in ((0, 1), (-1, -2)):
+        slopes[:, end] = (y[:, next_to] - y[:, end]) / (x[next_to] - x[end])
+    return slopes
 
 
 def _steepest(slopes: Array) -> Integers:
     """Return the index of the largest slope with steep neighbours; 0 where there is none."""
     size = slopes.shape[1]
     margin = max(3, int(size * 0.02))
-    slopes = np.where(np.isfinite(slopes), slopes, -1.0)
     inner = slopes[:, margin:-margin]
-    low = inner.min(axis=1, keepdims=True)
-    height = np.maximum(inner.max(axis=1, keepdims=True) - low, 1e-10)
-    relative = (slopes - low) / height
+    low = inner.min(axis=1)
+    height = np.maximum(inner.max(axis=1) - low, 1e-10)
+    least = low + (STEEP if size > 20 else 0.3) * height
+    best = margin + np.argmax(slopes[:, margin : size - margin + 1], axis=1)
+    rows = np.arange(best.size)
+    sure = np.minimum(slopes[rows, best - 1], slopes[rows, best + 1]) > least
+    for row in np.flatnonzero(~sure):  # hardly ever: the largest slope is that of a single bad point
+        best[row] = _steep_with_neighbours((slopes[row] - low[row]) / height[row], margin)
+    return np.asarray(best)
+
+
+def _steep_with_neighbours(relative: Array, margin: int) -> int:
+    """Return the index of the largest slope of a scan whose neighbours are steep, too; 0 for none."""
+    size = relative.size
     threshold = STEEP if size > 20 else 0.3
     steep = relative > threshold
-    for row in np.flatnonzero(steep.sum(axis=1) < 3):  # hardly ever: too few steep points, so ask for less
+    if steep.sum() < 3:  # too few steep points: ask for less
         for part in (0.5, 0.25):
-            if steep[row].sum() <= 3:
-                steep[row] = relative[row] > part * threshold
-        if steep[row].sum() < 3:
-            steep[row] = True
-    possible = np.zeros_like(steep)
-    possible[:, 1:-1] = steep[:, 1:-1] & steep[:, :-2] & steep[:, 2:]
-    possible[:, :margin] = possible[:, size - margin + 1 :] = False
-    height_there = np.where(possible, relative, 0.0)
-    best = np.argmax(height_there, axis=1)
-    return np.where(height_there[np.arange(best.size), best] > 0, best, 0)
+            if steep.sum() <= 3:
+                steep = relative > part * threshold
+    if steep.sum() < 3:
+        steep[:] = True
+    possible = np.zeros(size, dtype=bool)
+    possible[1:-1] = steep[1:-1] & steep[:-2] & steep[2:]
+    possible[:margin] = possible[size - margin + 1 :] = False
+    best = int(np.argmax(np.where(possible, relative, 0.0)))
+    return best if possible[best] and relative[best] > 0 else 0
 
 
 def _usual_step(x: Array) -> float:

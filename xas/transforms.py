@@ -33,7 +33,7 @@ KSTEP = 0.05
 NFFT = 2048
 RMAX = 10.0
 WINDOWS = ("hanning", "parzen", "welch", "kaiser", "sine", "gaussian")
-BLOCK = 64
+BLOCK = 16
 """Scans transformed together, so that their arrays stay in the processor's cache."""
 
 
@@ -91,16 +91,15 @@ def fourier(
     omega = window_function(grid, kmin, kmax, dk, window)[: k.size]
     rows = np.atleast_2d(chi["chi"].values)
     there = np.isfinite(rows)
-    whole = there[:, k <= kmax + 1e-9].all(axis=1)
+    whole = there[:, : np.searchsorted(k, kmax + 1e-9, side="right")].all(axis=1)
     if not there.all():  # beyond the end of a scan there is nothing, as beyond the end of the grid
         rows = np.where(there, rows, 0.0)
     r = np.pi / (NFFT * KSTEP) * np.arange(int(1.01 + RMAX * NFFT * KSTEP / np.pi))
     spectrum = np.empty((rows.shape[0], r.size), dtype=complex)
-    weights = omega * k**kweight
+    weights = omega * k**kweight * KSTEP / np.sqrt(np.pi)
     for start in range(0, rows.shape[0], BLOCK):
         block = slice(start, start + BLOCK)
         spectrum[block] = rfft(rows[block] * weights, NFFT)[:, : r.size]
-    spectrum *= KSTEP / np.sqrt(np.pi)
     spectrum[~whole] = np.nan
     attrs = {
         "units": f"angstrom**-{kweight + 1}",

@@ -46,6 +46,7 @@ _STORED = {
     "bkg_e0": "athena_e0",
     "bkg_step": "athena_edge_step",
     "bkg_fitted_step": "athena_fitted_step",
+    "bkg_fixstep": "athena_fixed_step",
     "bkg_nnorm": "athena_nnorm",
     "bkg_pre1": "athena_pre1",
     "bkg_pre2": "athena_pre2",
@@ -53,6 +54,8 @@ _STORED = {
     "bkg_nor2": "athena_nor2",
     "bkg_rbkg": "athena_rbkg",
     "bkg_kw": "athena_kweight",
+    "bkg_spl1": "athena_spl1",
+    "bkg_spl2": "athena_spl2",
 }
 _TOKEN = re.compile(
     r"""\s*(?:(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
