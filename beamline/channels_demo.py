@@ -7,39 +7,30 @@ import os
 from pathlib import Path
 
 from beamline import simulate
-from beamline.atomic import write_atomic
 from beamline.clocks import Clock, fit_clock
 from beamline.truth import Comparison, open_leaf
 
-_CONFIGURATION = """\
-[beamtime]
-name = "demonstration (simulated)"
-timezone = "America/Chicago"
-output = "processed"
-
+_TABLES = """\
 [channels.cycler]
-files = ["cycler.mpt"]
+files = ["channels/cycler.mpt"]
 reference = "Li/Li+"
 
-[channels.log]                  # the beamline's own reading of the voltage
-files = ["beamline.csv"]
+[channels.log]                      # the beamline's own reading of the voltage
+files = ["channels/beamline.csv"]
 reference = "Li/Li+"
 
 [channels.furnace]
-files = ["furnace.csv"]
+files = ["channels/furnace.csv"]
+clock = { offset = "-12.4 s" }      # frame time minus channel time
 
 [channels.gas]
-files = ["*gas.tsv"]
+files = ["channels/*gas.tsv"]
+clock = { offset = "-42 s" }        # the gas takes 42 s to the analyser
 """
 
 
-def run(folder: str | os.PathLike[str]) -> Path:
-    """Simulate the beamtime in `folder`.
-
-    Returns
-    -------
-    Path
-        The file ``beamtime.toml``.
+def run(folder: str | os.PathLike[str]) -> str:
+    """Simulate channels in `folder` and return the tables that read them.
 
     Raises
     ------
@@ -47,14 +38,12 @@ def run(folder: str | os.PathLike[str]) -> Path:
         A file cannot be written.
     """
     simulate.write_channels(folder, seed=2022, cycler_clock=Clock(offset=95.2))
-    path = Path(folder) / "beamtime.toml"
-    write_atomic(path, _CONFIGURATION.encode())
-    return path
+    return _TABLES
 
 
-def compare(beamtime: Path, result: Path) -> list[Comparison]:
+def compare(folder: Path, result: Path) -> list[Comparison]:
     """Return the offset of the cycler's clock, as simulated and as found."""
-    truth = json.loads((beamtime.parent / "truth.json").read_text())
+    truth = json.loads((folder / "truth.json").read_text())
     log, cycler = (open_leaf(result, f"channels/{name}") for name in ("log", "cycler"))
     clock = fit_clock(log, cycler, around="95 s")
     offset = Clock.from_record(truth["cycler"]["clock"]).offset

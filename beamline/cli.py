@@ -131,41 +131,28 @@ def demo(
     """Simulate a beamtime, process it and draw its figures."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(folder, "exists and is not an empty folder", "name a new one")
-    found = {name: t.demo for name, t in techniques.techniques().items() if t.demo}
-    if not found:
-        raise ConfigError("demo", "no installed technique has one")
-    from beamline import drawing, truth
+    from beamline import demonstration, drawing, truth
     from beamline.processing import process
 
-    outcomes, written = [], []
-    compared: list[truth.Comparison] = []
-    for name, target in found.items():
-        beamtime = resolve(target)(folder if len(found) == 1 else folder / name)
-        with console.Bar() as bar:
-            report = process(beamtime, progress=bar)
-        outcomes.append(_told(report))
-        if report.result:
-            drawn, failed = drawing.draw(report.result, beamtime.parent / "figures")
-            written += [str(path) for path in drawn]
-            compare = techniques.techniques()[name].compare
-            compared += resolve(compare)(beamtime, Path(report.result)) if compare else []
-            outcomes.append(Outcome({}, "", failed, console.SOME_FAILED if failed else console.DONE))
-    return Outcome(
-        {
-            "reports": [o.document for o in outcomes if o.document],
-            "written": written,
-            "compared": [{**vars(c), "pull": c.pull} for c in compared],
-        },
-        "\n".join(
-            [
-                *(o.text for o in outcomes if o.text),
-                *(f"figure:  {path}" for path in written),
-                *([console.table(truth.rows(compared))] if compared else []),
-            ]
-        ),
-        [sentence for outcome in outcomes for sentence in outcome.errors],
-        max(outcome.code for outcome in outcomes),
-    )
+    beamtime = demonstration.write(folder)
+    with console.Bar() as bar:
+        report = process(beamtime, progress=bar)
+    told = _told(report)
+    drawn, failed = drawing.draw(report.result, folder / "figures") if report.result else ([], [])
+    compared = demonstration.compare(beamtime, Path(report.result)) if report.result else []
+    written = [str(path) for path in drawn]
+    lines = [
+        told.text,
+        *(f"figure:  {path}" for path in written),
+        *([console.table(truth.rows(compared))] if compared else []),
+    ]
+    document = {
+        "report": told.document,
+        "written": written,
+        "compared": [{**vars(c), "pull": c.pull} for c in compared],
+    }
+    code = max(told.code, console.SOME_FAILED if failed else console.DONE)
+    return Outcome(document, "\n".join(lines), [*told.errors, *failed], code)
 
 
 @app.command()

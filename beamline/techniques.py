@@ -37,13 +37,14 @@ class Technique:
         Command to ``"module:function"``, a function typer can turn into a command. What it returns (a path,
         a mapping of plain values, None) is what `--json` prints.
     demo
-        ``"module:function"``: ``(folder) -> path``; simulates a small beamtime in `folder` and returns its
-        ``beamtime.toml``. "" where there is none.
+        ``"module:function"``: ``(folder) -> text``; simulates raw files in `folder`, which has the name of
+        the technique, and returns the tables of ``beamtime.toml`` that process them, with names of files
+        relative to the parent of `folder`. "" where there is none.
     checks, full_checks
         What ``redoxlight doctor`` looks at, and what takes it longer than a moment: name to
         ``"module:function"``, a function without arguments that returns a `beamline.doctor.Finding`.
     compare
-        ``"module:function"``: ``(beamtime.toml of the demo, file of its results) -> comparisons``
+        ``"module:function"``: ``(folder of the demo, file of its results) -> comparisons``
         (`beamline.truth`) of the simulated truth with what was found. "" where there is none.
     """
 

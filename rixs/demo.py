@@ -1,4 +1,4 @@
-"""A small simulated beamtime of mRIXS: three states of a cathode, calibrated with TiO2."""
+"""Simulated mRIXS: three states of a cathode, calibrated with TiO2."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from beamline.atomic import write_atomic
 from beamline.readers.sigscan import read_sigscan
 from beamline.truth import Comparison, open_leaf
 from calibration import excitation
@@ -21,13 +20,8 @@ _DETECTOR = dataclasses.replace(simulate.ALS_801, columns=256, center_energy=526
 """The columns of iRIXS around the O K edge."""
 
 
-def run(folder: str | os.PathLike[str]) -> Path:
-    """Simulate the beamtime in `folder` and calibrate its excitation energies.
-
-    Returns
-    -------
-    Path
-        The file ``beamtime.toml``.
+def run(folder: str | os.PathLike[str]) -> str:
+    """Simulate scans in `folder`, calibrate their excitation energies, and return the tables of the scans.
 
     Raises
     ------
@@ -39,20 +33,17 @@ def run(folder: str | os.PathLike[str]) -> Path:
     truth = json.loads(simulate.write_scans(folder, states, 2022, spectrograph=_DETECTOR).read_text())
     reference = read_sigscan(folder / "SigScan_TiO2.txt")
     excitation.calibrate(reference).save(folder / "excitation.json")
-    tables = "".join(
-        f'\n[rixs.{state}]\nfiles = ["{scan["folder"]}/*-AI.txt"]\nexcitation = "excitation.json"\n'
-        f"window = {list(simulate.WINDOW)}\n"
+    place = folder.name
+    return "\n".join(
+        f'[rixs.{state}]\nfiles = ["{place}/{scan["folder"]}/*-AI.txt"]\n'
+        f'excitation = "{place}/excitation.json"\nwindow = {list(simulate.WINDOW)}\n'
         for state, scan in truth["scans"].items()
     )
-    text = '[beamtime]\nname = "demonstration (simulated)"\ntimezone = "America/Los_Angeles"\n'
-    path = folder / "beamtime.toml"
-    write_atomic(path, f'{text}output = "processed"\n{tables}'.encode())
-    return path
 
 
-def compare(beamtime: Path, result: Path) -> list[Comparison]:
+def compare(folder: Path, result: Path) -> list[Comparison]:
     """Return the area of the feature in each state, as simulated and as found."""
-    truth = json.loads((beamtime.parent / "truth.json").read_text())
+    truth = json.loads((folder / "truth.json").read_text())
     comparisons = []
     for state, scan in truth["scans"].items():
         cut = open_leaf(result, f"rixs/{state}/window")

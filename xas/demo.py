@@ -1,4 +1,4 @@
-"""A small simulated beamtime of absorption: a cathode whose Ni edge moves up on charge and back."""
+"""Simulated absorption: a cathode whose Ni edge moves up on charge and back."""
 
 from __future__ import annotations
 
@@ -8,34 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from beamline.atomic import write_atomic
 from beamline.truth import Comparison, open_leaf
 from xas import simulate
 
-_CONFIGURATION = """\
-[beamtime]
-name = "demonstration (simulated)"
-timezone = "America/Chicago"
-output = "processed"
-
+_TABLES = """\
 [xas.ni_edge]
 files = [{files}]
 post = [150, 620]      # eV; nearer to the edge its EXAFS is too strong
 
 [xas.ni_edge.fit]
-cif = "structure.cif"
+cif = "{place}/structure.cif"
 absorber = "Ni"
 rmax = 3.2
 """
 
 
-def run(folder: str | os.PathLike[str]) -> Path:
-    """Simulate the beamtime in `folder`: one scan of each state.
-
-    Returns
-    -------
-    Path
-        The file ``beamtime.toml``.
+def run(folder: str | os.PathLike[str]) -> str:
+    """Simulate one scan of each state in `folder` and return the tables that reduce and fit them.
 
     Raises
     ------
@@ -46,15 +35,13 @@ def run(folder: str | os.PathLike[str]) -> Path:
     states = {"BR": simulate.STATES["BR"]}
     truth = json.loads(simulate.write_scans(folder, states, 1, 2022, photons=1e7).read_text())
     # In the order they were measured: the first is what the others are aligned on.
-    files = ", ".join(f'"{name}.xdi"' for name in truth["scans"])
-    path = folder / "beamtime.toml"
-    write_atomic(path, _CONFIGURATION.format(files=files).encode())
-    return path
+    files = ", ".join(f'"{folder.name}/{name}.xdi"' for name in truth["scans"])
+    return _TABLES.format(files=files, place=folder.name)
 
 
-def compare(beamtime: Path, result: Path) -> list[Comparison]:
+def compare(folder: Path, result: Path) -> list[Comparison]:
     """Return edge shifts against the pristine sample and Ni-O distances, as simulated and as found."""
-    truth = json.loads((beamtime.parent / "truth.json").read_text())["scans"]
+    truth = json.loads((folder / "truth.json").read_text())["scans"]
     scans = open_leaf(result, "xas/ni_edge/scans")
     fit = open_leaf(result, "xas/ni_edge/exafs")
     energy = scans["edge_energy"].values

@@ -79,8 +79,11 @@ def greet(name: str) -> dict[str, str]:
     return {"hello": name}
 
 
-def demo(folder: Path) -> Path:
-    return write(folder, {f"raw/f{i}.fake": [[i, 1, 2, 3]] for i in range(3)})
+def demo(folder: Path) -> str:
+    folder.mkdir(parents=True)
+    for i in range(3):
+        (folder / f"f{i}.fake").write_text(f"{i} 1 2 3")
+    return f'[fake.m]\nfiles = ["{folder.name}/*.fake"]'
 
 
 def read_rows(

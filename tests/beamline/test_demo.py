@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 
 import beamline
-from beamline import channels_demo, truth
+from beamline import demonstration, truth
 from beamline.errors import SchemaError
 from beamline.truth import Comparison
-from rixs import demo as rixs_demo
-from xas import demo as xas_demo
 
 
 def process(beamtime: Path) -> Path:
@@ -33,42 +31,43 @@ def test_the_table_has_a_line_for_each_quantity() -> None:
 
 
 def test_a_leaf_must_be_one(tmp_path: Path) -> None:
-    result = process(channels_demo.run(tmp_path))
+    result = process(demonstration.write(tmp_path, ["channels"]))
     with pytest.raises(SchemaError, match="is a tree"):
         truth.open_leaf(result, "channels")
 
 
 def test_the_clock_is_found_and_a_wrong_one_noticed(tmp_path: Path) -> None:
-    beamtime = channels_demo.run(tmp_path)
-    (good,) = channels_demo.compare(beamtime, process(beamtime))
+    beamtime = demonstration.write(tmp_path, ["channels"])
+    (good,) = demonstration.compare(beamtime, process(beamtime))
     assert abs(good.pull) < 3.5
-    cycler = tmp_path / "cycler.mpt"
+    cycler = tmp_path / "channels/cycler.mpt"
     text = cycler.read_bytes().decode("cp1252")
     assert "06:58:24" in text
     cycler.write_bytes(text.replace("06:58:24", "06:58:04").encode("cp1252"))
-    (wrong,) = channels_demo.compare(beamtime, process(beamtime))
+    (wrong,) = demonstration.compare(beamtime, process(beamtime))
     assert wrong.pull > 10
 
 
 def test_the_feature_is_found_and_a_wrong_excitation_noticed(tmp_path: Path) -> None:
-    beamtime = rixs_demo.run(tmp_path)
-    good = rixs_demo.compare(beamtime, process(beamtime))
+    beamtime = demonstration.write(tmp_path, ["rixs"])
+    good = demonstration.compare(beamtime, process(beamtime))
     assert len(good) == 3
     assert all(abs(c.pull) < 3.5 for c in good)
     assert good[1].found > 1.5 * good[0].found
-    beamtime.write_text(beamtime.read_text().replace('excitation = "excitation.json"', ""))
-    wrong = rixs_demo.compare(beamtime, process(beamtime))
+    beamtime.write_text(beamtime.read_text().replace('excitation = "rixs/excitation.json"', ""))
+    wrong = demonstration.compare(beamtime, process(beamtime))
     assert max(abs(c.pull) for c in wrong) > 5
 
 
 def test_edges_and_distances_are_found_and_a_skipped_alignment_noticed(tmp_path: Path) -> None:
-    beamtime = xas_demo.run(tmp_path)
-    good = xas_demo.compare(beamtime, process(beamtime))
+    beamtime = demonstration.write(tmp_path, ["xas"])
+    good = demonstration.compare(beamtime, process(beamtime))
     assert [abs(c.pull) < 4 for c in good] == [True] * 9
     shifts = [c.found for c in good[:4]]
     assert shifts[0] > shifts[1] > shifts[2] > shifts[3]
-    drift = [s["mono_shift_eV"] for s in json.loads((tmp_path / "truth.json").read_text())["scans"].values()]
+    simulated = json.loads((tmp_path / "xas/truth.json").read_text())["scans"]
+    drift = [scan["mono_shift_eV"] for scan in simulated.values()]
     assert np.ptp(drift) > 0.1
     beamtime.write_text(beamtime.read_text().replace("post =", 'reference = "mu"\npost ='))
-    wrong = xas_demo.compare(beamtime, process(beamtime))
+    wrong = demonstration.compare(beamtime, process(beamtime))
     assert max(abs(c.pull) for c in wrong[:4]) > 20
