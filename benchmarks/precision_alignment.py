@@ -161,7 +161,7 @@ def nio(data: Path) -> Iterator[Measured]:
     leaves = [leaf.to_dataset() for leaf in beamline.read(data / "xas/athena/NiO.prj").leaves]
     stored = np.array([float(ds["energy_shift"]) for ds in leaves])
     stored = stored - stored[0]
-    scans = [_as_measured(ds) for ds in leaves]
+    scans = [as_measured(ds) for ds in leaves]
     aligned = xas.align(scans)
     ours = aligned["energy_shift"].values - stored
     groups = []
@@ -316,7 +316,7 @@ def _scan(energy: Array, mu: Array) -> xr.Dataset:
     return xr.Dataset({"mu": ("energy", mu)}, {"energy": energy}, {"element": "Ni", "edge": "K"})
 
 
-def _as_measured(ds: xr.Dataset) -> xr.Dataset:
+def as_measured(ds: xr.Dataset) -> xr.Dataset:
     """Take the stored shift off the axis."""
     out = ds.assign_coords(energy=(ds["energy"] - ds["energy_shift"]).values, energy_shift=0.0)
     for name in ("energy", "energy_shift"):

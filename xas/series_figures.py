@@ -63,7 +63,7 @@ def edge_against(ds: xr.Dataset, along: str | None = None) -> Figure:
             axes.set_xticks(x, labels, rotation=45 if max(map(len, labels)) > 4 else 0, ha="right")
             axes.minorticks_off()
         else:
-            axes.set_xlabel(_label(ds[name], name))
+            axes.set_xlabel(plotting.channel_label(ds[name], name))
         _legend(axes, groups, bool((np.diff(x[np.isfinite(x)]) < 0).any()) and name is not None)
     return figure
 
@@ -191,15 +191,6 @@ def _some_colors(count: int) -> list[Any]:
     return list(plotting.COLORS[:count]) if count <= len(plotting.COLORS) else plotting.colors(count)
 
 
-def _label(array: xr.DataArray, name: str) -> str:
-    """Return the label of a coordinate; a voltage says against what it was measured."""
-    unit = plotting.pretty_unit(str(array.attrs.get("units", "")))
-    if name == "voltage" and array.attrs.get("reference"):
-        unit = f"{unit} vs {array.attrs['reference']}"
-    text = name.replace("_", " ")
-    return f"{text} ({unit})" if unit else text
-
-
 def _rows(ds: xr.Dataset) -> tuple[Any, str]:
     """Return where the rows of a map are, and what that is."""
     if "time" in ds.coords and ds["time"].dims == ("scan",):
@@ -211,7 +202,7 @@ def _rows(ds: xr.Dataset) -> tuple[Any, str]:
         if name in ds.coords and ds[name].dims == ("scan",):
             values = ds[name].values.astype(float)
             if (np.diff(values) > 0).all():
-                return values, _label(ds[name], name)
+                return values, plotting.channel_label(ds[name], name)
     return np.arange(1.0, ds.sizes["scan"] + 1), "scan"
 
 

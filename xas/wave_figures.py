@@ -42,7 +42,7 @@ def chi_k(ds: xr.Dataset) -> Figure:
     waves = series["chi"].values[chosen] * k**weight
     errors = series["chi_errors"].values[chosen] * k**weight if "chi_errors" in series else 0 * waves
     # below k = 2 the wave is that of the edge, and its size says nothing of the rest
-    step = 1.2 * float(np.nanmax(np.ptp(waves[:, k > 2.0], axis=1))) if len(chosen) > 1 else 0.0
+    step = 0.8 * float(np.nanmax(np.ptp(waves[:, k > 2.0], axis=1))) if len(chosen) > 1 else 0.0
     with plotting.style():
         height = plotting.ONE_COLUMN * (0.72 + 0.1 * (len(chosen) - 1))
         figure, axes = plotting.new_figure(height=height)
