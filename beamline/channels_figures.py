@@ -48,7 +48,7 @@ def overview(ds: xr.Dataset) -> Figure:
                 drawstyle="steps-post" if discrete else "default",
             )
             panel.yaxis.set_major_locator(MaxNLocator(3, integer=discrete))
-            panel.set_ylabel(_label(ds[name], name))
+            panel.set_ylabel(plotting.channel_label(ds[name], name, "\n"))
         start = (
             np.datetime_as_string(ds["time"].values[0], unit="s").replace("T", " ") if seconds.size else ""
         )
@@ -56,12 +56,3 @@ def overview(ds: xr.Dataset) -> Figure:
         axes[-1, 0].set_xlim(0, longest / scale or 1)
         figure.align_ylabels()
     return figure
-
-
-def _label(array: xr.DataArray, name: str) -> str:
-    """Return the label of a channel; a voltage says against what it was measured."""
-    unit = plotting.pretty_unit(str(array.attrs.get("units", "")))
-    if name == "voltage" and array.attrs.get("reference"):
-        unit = f"{unit} vs {array.attrs['reference']}"
-    text = name.replace("_", " ")
-    return f"{text}\n({unit})" if unit else text

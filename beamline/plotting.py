@@ -136,6 +136,15 @@ def axis_label(array: xr.DataArray, symbol: str = "") -> str:
     return f"{text} ({unit})" if unit else text
 
 
+def channel_label(array: xr.DataArray, name: str, separator: str = " ") -> str:
+    """Return the label of a channel; a voltage says against what it was measured."""
+    unit = pretty_unit(str(array.attrs.get("units", "")))
+    if name == "voltage" and array.attrs.get("reference"):
+        unit = f"{unit} vs {array.attrs['reference']}"
+    text = name.replace("_", " ")
+    return f"{text}{separator}({unit})" if unit else text
+
+
 def pretty_unit(units: str) -> str:
     """Return a unit as it is printed: "1/angstrom" as "Å⁻¹", "degC" as "°C"."""
     printed = {

@@ -18,6 +18,7 @@ import xas
 from beamline import model
 from beamline.errors import FitError, RedoxlightError
 from benchmarks.measures import Measured, Quantity, pulls, rms
+from benchmarks.precision_alignment import as_measured, shifts
 from xas import simulate
 from xas.normalization import steepest_rise
 from xas.positions import METHODS
@@ -89,25 +90,6 @@ def errors(_: Path) -> Iterator[Measured]:
             f"1; larch's delta_chi: {larch:.2f}",
             "what errors are for; larch takes the misfit of the spline for noise and not the noise of μ",
         )
-
-
-def shifts(_: Path) -> Iterator[Measured]:
-    """Yield shifts found on a foil."""
-    level = 3e-3
-    off, errors = [], []
-    for seed in range(SCANS):
-        drift = float(np.random.default_rng(1000 + seed).uniform(-6, 6))
-        scans = [simulate.scan(2 * seed, level), simulate.scan(2 * seed + 1, level, drift=drift)]
-        found = xas.align(scans)
-        errors.append(float(found["energy_shift"][1]) - drift)
-        off.append(errors[-1] / float(np.hypot(*found["energy_shift_errors"].values)))
-    yield pulls(f"pulls of energy shifts, white noise of {100 * level:g} % of μ, {SCANS} pairs", off)
-    yield Measured(
-        "root mean square error of these shifts",
-        f"{1e3 * rms(errors):.1f} meV ± {100 / math.sqrt(2 * SCANS):.0f} %",
-        f"{1e3 * _shift_limit(level):.1f} meV",
-        "Cramér-Rao, the foil's μ being known",
-    )
 
 
 def oxides(data: Path) -> Iterator[Measured]:
@@ -184,7 +166,7 @@ def athena(data: Path) -> Iterator[Measured]:
     """Yield twelve scans of a drifting monochromator, as Athena aligned and normalised them."""
     leaves = [leaf.to_dataset() for leaf in beamline.read(data / "xas/athena/NiO.prj").leaves]
     stored = np.array([float(ds["energy_shift"]) for ds in leaves])
-    aligned = xas.align([_as_measured(ds) for ds in leaves])
+    aligned = xas.align([as_measured(ds) for ds in leaves])
     off = aligned["energy_shift"].values - (stored - stored[0])
     error = float(np.median(aligned["energy_shift_errors"].values))
     yield Measured(
@@ -394,26 +376,6 @@ def _limits(level: float) -> dict[str, float]:
     design = np.stack([shape / 0.8, slope, np.ones_like(energy), energy - 8345.0]) / level
     covariance = np.linalg.inv(design @ design.T)
     return {"step": math.sqrt(covariance[0, 0]), "energy": math.sqrt(covariance[1, 1])}
-
-
-def _shift_limit(level: float) -> float:
-    """Return the Cramér-Rao limit (eV) of the shift between two foils, scale and line not being known."""
-    from xas.alignment import WINDOW
-
-    ds = simulate.scan(0, noise=1e-9)
-    energy, mu = ds["energy"].values, ds["mu_ref"].values
-    e0 = steepest_rise(energy, mu)
-    near = (energy > e0 + WINDOW[0]) & (energy < e0 + WINDOW[1])
-    design = np.stack([np.gradient(mu, energy), mu, np.ones_like(mu), energy - e0])[:, near] / level
-    return math.sqrt(2 * np.linalg.inv(design @ design.T)[0, 0])
-
-
-def _as_measured(ds: xr.Dataset) -> xr.Dataset:
-    """Take the stored shift off the axis."""
-    out = ds.assign_coords(energy=(ds["energy"] - ds["energy_shift"]).values, energy_shift=0.0)
-    for name in ("energy", "energy_shift"):
-        out[name].attrs = dict(ds[name].attrs)
-    return out
 
 
 QUANTITIES = {

@@ -21,6 +21,7 @@ __getattr__, __dir__ = attach(
         "gain": "calibration.gain",
         "geometry": "calibration.geometry",
         "instrument": "calibration.instrument",
+        "mono": "calibration.mono",
         "records": "calibration.records",
     },
 )
@@ -35,4 +36,5 @@ if TYPE_CHECKING:
     from calibration import gain as gain
     from calibration import geometry as geometry
     from calibration import instrument as instrument
+    from calibration import mono as mono
     from calibration import records as records

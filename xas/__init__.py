@@ -10,6 +10,11 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "align": "xas.alignment:align",
+        "deglitch": "xas.glitches:deglitch",
+        "dose_test": "xas.doses:dose_test",
+        "merge": "xas.merging:merge",
+        "rebin": "xas.rebinning:rebin",
+        "sum_detectors": "xas.detectors:sum_detectors",
         "normalize": "xas.normalization:normalize",
         "edge": "xas.edges:edge",
         "exafs": "xas.background:exafs",
@@ -28,14 +33,19 @@ __all__ = [
     "Paths",
     "align",
     "back_transform",
+    "deglitch",
+    "dose_test",
     "edge",
     "exafs",
     "feff",
     "figures",
     "fit",
     "fourier",
+    "merge",
     "normalize",
+    "rebin",
     "simulate",
+    "sum_detectors",
     "valence",
 ]
 
@@ -44,8 +54,13 @@ if TYPE_CHECKING:
     from xas import simulate as simulate
     from xas.alignment import align as align
     from xas.background import exafs as exafs
+    from xas.detectors import sum_detectors as sum_detectors
+    from xas.doses import dose_test as dose_test
     from xas.edges import edge as edge
+    from xas.glitches import deglitch as deglitch
+    from xas.merging import merge as merge
     from xas.normalization import normalize as normalize
+    from xas.rebinning import rebin as rebin
     from xas.scattering import Paths as Paths
     from xas.scattering import feff as feff
     from xas.shells import fit as fit

@@ -1,46 +1,50 @@
 """Put scans on one energy axis: a reference foil measured with each scan says how the axis drifted.
 
-The foil of scan i, shown at energies E, is that of the first scan, F, seen through a shift and a change of
-thickness and background, F a spline through the first foil as smooth as its noise asks for:
+The shift of each foil against the first one is measured by `xas.shifts`, with its error. It is added to the
+axis, or turned into an angle of the monochromator, which is what really drifts: along the angle, what is 5 eV
+at the Ni K edge is 6.3 eV at 9300 eV (`calibration.mono`). ``energy_shift`` says for every scan how far its
+axis is, at the edge, from what was measured.
 
-    μ_ref,i(E) = a F(E + δᵢ) + b + c (E - E₀),    E from E₀ - 30 to E₀ + 60 eV.
+The error of a shift belongs to the scan alone, the first scan included: a difference of two shifts has the
+root of the sum of their squares. Over a series the drift can be modelled (`xas.drifts`); the shifts measured
+stay beside it.
 
-(An interpolation of noisy points would scatter least half way between them and pull δ there.) For each δ
-the numbers a, b and c are a linear fit; δᵢ is the least-squares minimum, looked for on a grid of starts first
-because the edge of a foil has several rises, then refined with a loss that lets single bad points go (soft
-L1). δᵢ is added to the axis and to ``energy_shift``, which says for every scan how far the axis now is from
-what was measured: subtract it and the measured axis is back.
-
-The error of δᵢ is what the noise of the foil's own points does to its position (noise from `xas.noise`,
-Cramér-Rao for the linearised fit), made larger by √χ² where the fit is worse than the noise. It belongs to
-the scan alone, the first scan included: a difference of two shifts has the root of the sum of their squares.
+What cannot be aligned is not guessed: its row is NaN and ``alignment`` says why. A scan that was aborted
+keeps what it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from beamline import provenance
-from beamline.errors import FitError, JoinError, SchemaError
-from xas.noise import point_noise
-from xas.normalization import ATHENA, scan_name, steepest_rise, stored_values
+from beamline.errors import CalibrationError, ConfigError, FitError, JoinError
+from xas import resampling
+from xas.drifts import Drift, model_drift
+from xas.normalization import scan_name, steepest_rise
+from xas.references import why_no_reference
+from xas.shifts import Shifts, find_shifts
 
 if TYPE_CHECKING:
     import xarray as xr
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-WINDOW = (-30.0, 60.0)
-REACH = 15.0
-"""Largest shift (eV) that is looked for to either side."""
+SMOOTH = 4.0
+"""With a larger χ² per degree of freedom than this a drift is not smooth, and no model is used."""
 
 
 @provenance.step("xas.align", returns="xas.scans")
 def align(
-    scans: xr.DataTree | xr.Dataset | Iterable[xr.Dataset], reference: str | None = "mu_ref"
+    scans: xr.DataTree | xr.Dataset | Iterable[xr.Dataset],
+    reference: str | None = "mu_ref",
+    along: str = "energy",
+    d_spacing: float | None = None,
+    drift: bool = False,
 ) -> xr.Dataset:
     """Shift scans onto the energy of the first one and put them on its axis.
 
@@ -52,234 +56,204 @@ def align(
     reference
         Variable to align on: "mu_ref", the foil, or "mu", the sample itself; None shifts nothing and only
         brings the scans onto one axis. A single scan has nothing to be aligned with and needs no reference.
+    along
+        "energy" adds the shift to every energy, as Athena does; "angle" turns the monochromator by what the
+        shift is at the edge.
+    d_spacing
+        Lattice spacing of the monochromator in angstrom, for the angle; by default what the scans state.
+    drift
+        Take the shifts from a model of smooth drifts and jumps over the series instead of one by one. A scan
+        without a usable foil gets the shift of the model.
 
     Returns
     -------
     Dataset
         Over (scan, energy): the variables all scans have, interpolated (modified Akima) onto the axis of the
-        first scan where all scans overlap; the noise of μ, estimated before; coordinates ``label`` and
+        first complete scan where all complete scans overlap; the noise of μ, estimated before; coordinates
+        ``label``, ``alignment`` ("ok", "partial: …", "failed: …"; NaN where nothing was measured),
         ``energy_shift`` (eV, with errors), and what Athena stored with each scan, its E0 shifted with the
-        axis: an attribute where it is the same for all scans, else a coordinate.
+        axis: an attribute where it is the same for all scans, else a coordinate. Of a modelled drift there
+        are ``measured_shift`` beside it and the attributes ``drift_chi2`` and ``drift_jumps``.
 
     Raises
     ------
     JoinError
-        The scans are of different edges, have no overlap, or lack the reference.
+        The scans are of different edges, have no overlap, or lack the reference, or it is the sample over
+        again.
     FitError
-        A reference does not look like the first one.
+        No other reference looks like the first one.
+    ConfigError
+        `along` makes no sense, or lacks the lattice spacing.
     """
-    import xarray as xr
-
-    parts = _parts(scans)
-    _same_edge(parts)
+    parts = resampling.single_scans(scans)
+    resampling.same_edge(parts)
     labels = [scan_name(ds, i) for i, ds in enumerate(parts)]
-    shifts, errors = np.zeros(len(parts)), None
+    spacing = _spacing(parts, along, d_spacing)
+    axes = [ds["energy"].values.astype(float) for ds in parts]
+    found = Shifts(np.zeros(len(parts)), np.full(len(parts), np.nan), ("",) * len(parts))
     if reference is not None and len(parts) > 1:
-        shifts, errors = _shifts(parts, labels, reference)
-    axes = [ds["energy"].values.astype(float) + shift for ds, shift in zip(parts, shifts, strict=True)]
-    low, high = max(axis[0] for axis in axes), min(axis[-1] for axis in axes)
-    energy = axes[0][(axes[0] >= low) & (axes[0] <= high)]
-    if energy.size < 10:
-        raise JoinError("scans", "have no common range of energy", "align scans of one edge only")
-    parts = [_with_noise(ds) for ds in parts]
-    names = [n for n in ("mu", "mu_ref", "i0") if all(n in ds for ds in parts)]
-    coordinates, attributes = _stored(parts, shifts)
-    before = np.array([float(ds["energy_shift"]) if "energy_shift" in ds else 0.0 for ds in parts])
-    out = xr.Dataset(
-        {
-            name: (
-                ("scan", "energy"),
-                np.array([_on(axis, ds[name].values, energy) for axis, ds in zip(axes, parts, strict=True)]),
-                parts[0][name].attrs,
-            )
-            for name in names
-        },
-        {
-            "energy": energy,
-            "label": ("scan", np.array(labels)),
-            "energy_shift": (
-                "scan",
-                before + shifts,
-                {"units": "eV", "long_name": "energy shift since measured"},
-            ),
-            **_times(parts),
-            **coordinates,
-        },
-        {**_common_attributes(parts), **attributes},
-    )
-    noise = [_noise_on(axis, ds["mu_errors"].values, energy) for axis, ds in zip(axes, parts, strict=True)]
-    out["mu_errors"] = (("scan", "energy"), np.array(noise))
-    if errors is not None:
-        attrs = {"units": "eV", "long_name": "standard deviation of energy shift since measured"}
-        out = out.assign_coords(energy_shift_errors=("scan", errors, attrs))
+        found = _shifts(parts, axes, labels, reference)
+    model = _drift(found, parts) if drift and reference is not None and len(parts) > 1 else None
+    shifts, errors = (found.shift, found.errors) if model is None else (model.shift, model.errors)
+    status = [
+        resampling.OK if np.isfinite(shift) else f"failed: its {reference} {problem}"
+        for shift, problem in zip(shifts, found.problem, strict=True)
+    ]
+    e0 = _edge(parts[0])
+    moved = [
+        _moved(axis, shift, e0, spacing) if np.isfinite(shift) else axis
+        for axis, shift in zip(axes, shifts, strict=True)
+    ]
+    out = _stack(parts, labels, moved, shifts, status, e0)
+    if reference is not None and len(parts) > 1:
+        out = _with_errors(out, "energy_shift", errors)
     out.attrs["aligned_on"] = reference or "nothing"
+    if spacing is not None and reference is not None:
+        out.attrs["aligned_along"] = f"angle, d = {spacing:g} angstrom, energy_shift at {e0:.2f} eV"
+    if model is not None:
+        out = out.assign_coords(measured_shift=("scan", found.shift))
+        out = _with_errors(out, "measured_shift", found.errors)
+        out.attrs["drift_chi2"] = model.reduced_chi2
+        out.attrs["drift_jumps"] = "; ".join(
+            f"{size:+.3f} ± {error:.3f} eV before {labels[at]}" for at, size, error in model.jumps
+        )
     return out
 
 
-def _shifts(parts: list[xr.Dataset], labels: list[str], reference: str) -> tuple[Array, Array]:
-    """Return the shift of every scan against the first, and their errors, in eV."""
+def _shifts(parts: list[xr.Dataset], axes: list[Array], labels: list[str], reference: str) -> Shifts:
+    """Return the shift of every scan against the first."""
     missing = [label for label, ds in zip(labels, parts, strict=True) if reference not in ds]
     if missing:
         reason = str(parts[labels.index(missing[0])].attrs.get("mu_ref_from", ""))
         raise JoinError(
             missing[0], f"has no {reference}{f' ({reason})' if reason else ''}", 'align on "mu", or on None'
         )
-    energy, target = _spectrum(parts[0], reference)
-    e0 = steepest_rise(energy, target)
-    span = _span(energy, target, e0)
-    shifts, errors = [], []
-    for label, ds in zip(labels, parts, strict=True):
-        axis, values = _spectrum(ds, reference)
-        shift, error, scale, misfit = _match(axis, values, energy, target, e0)
-        if not 0.05 < scale < 20 or misfit > 0.1 * span * scale:
-            raise FitError(
-                label, f"its {reference} does not look like that of {labels[0]}", "is it the same foil?"
-            )
-        shifts.append(shift)
-        errors.append(error)
-    # what smoothing does to F shifts all scans alike, the first one too
-    return np.array(shifts) - shifts[0], np.array(errors)
+    if reference == "mu_ref" and (reason := why_no_reference(parts[0])):
+        raise JoinError(
+            labels[0], f"has a mu_ref that is no reference: {reason}", 'align on "mu", or on None'
+        )
+    energies, spectra = [], []
+    for label, axis, ds in zip(labels, axes, parts, strict=True):
+        values = ds[reference].values.astype(float)
+        good = np.isfinite(values)
+        if good.sum() < 20:
+            raise FitError(label, f"its {reference} has {int(good.sum())} finite points")
+        energies.append(axis[good])
+        spectra.append(values[good])
+    found = find_shifts(energies, spectra)
+    failed = [n for n, problem in enumerate(found.problem) if problem]
+    if failed and len(failed) >= len(parts) - 1:
+        first = failed[0]
+        raise FitError(
+            labels[first],
+            f"its {reference} {_told(found.problem[first], labels[0])}",
+            "is it the same foil?",
+        )
+    if failed:
+        told = "; ".join(f"{labels[n]} ({_told(found.problem[n], labels[0])})" for n in failed)
+        warnings.warn(f"{len(failed)} scan(s) cannot be aligned on {reference}: {told}", stacklevel=4)
+    problems = tuple(_told(problem, labels[0]) if problem else "" for problem in found.problem)
+    return Shifts(found.shift, found.errors, problems)
 
 
-def _match(
-    axis: Array, values: Array, energy: Array, target: Array, e0: float
-) -> tuple[float, float, float, float]:
-    """Return shift, its error, scale a, and the rms of what the fit leaves, for one scan."""
-    from scipy.interpolate import UnivariateSpline
-    from scipy.optimize import least_squares
-
-    weights = 1 / point_noise(energy, target, e0)
-    curve = UnivariateSpline(energy, target, w=weights, s=energy.size, k=3)
-    low, high = e0 + WINDOW[0], e0 + WINDOW[1]
-
-    def fit(shift: float) -> tuple[Array, Array, Array]:
-        """Return residuals, coefficients and points of the linear fit at one shift."""
-        # which points take part must not change with the shift, or the sum of squares would jump
-        x = axis[points]
-        inside = np.clip(x + shift, energy[0], energy[-1])
-        design = np.column_stack([curve(inside), np.ones(x.size), x - e0])
-        coefficients = np.linalg.lstsq(design, values[points], rcond=None)[0]
-        return values[points] - design @ coefficients, coefficients, inside
-
-    # the window must hold the edge of this scan too, wherever it has drifted
-    points = (axis > low - REACH) & (axis < high + REACH)
-    starts = np.arange(-REACH, REACH + 0.1, 0.5)
-    costs = np.array([float(np.sum(fit(s)[0] ** 2)) for s in starts])
-    best = float(starts[np.argmin(costs)])
-    points = (axis > low - best) & (axis < high - best)
-    sigma = point_noise(axis, values, e0 - best)[points]
-    found = least_squares(lambda s: fit(s[0])[0] / sigma, [best], loss="soft_l1", f_scale=3.0, x_scale=0.1)
-    shift = float(found.x[0])
-    residuals, coefficients, inside = fit(shift)
-    slope = coefficients[0] * curve(inside, 1)
-    others = np.column_stack([curve(inside), np.ones(inside.size), inside - e0])
-    weighted = others / sigma[:, None]
-    gradient = slope / sigma
-    gradient = gradient - weighted @ np.linalg.lstsq(weighted, gradient, rcond=None)[0]
-    own = 1 / np.sqrt(float(gradient @ gradient))
-    chi2 = float(np.median((residuals / sigma) ** 2)) / 0.4549
-    return shift, own * np.sqrt(max(1.0, chi2)), float(coefficients[0]), float(np.sqrt(np.mean(residuals**2)))
+def _told(problem: str, first: str) -> str:
+    return f"{problem} that of {first}" if problem == "does not look like" else problem
 
 
-def _spectrum(ds: xr.Dataset, name: str) -> tuple[Array, Array]:
-    """Return axis and values of a variable where it is finite."""
-    energy, values = ds["energy"].values.astype(float), ds[name].values.astype(float)
-    good = np.isfinite(values)
-    if good.sum() < 20:
-        raise FitError(scan_name(ds, 0), f"its {name} has {int(good.sum())} finite points")
-    return energy[good], values[good]
+def _drift(found: Shifts, parts: list[xr.Dataset]) -> Drift | None:
+    """Return the model of the drift; None, with a warning, where there is no smooth one."""
+    position = None
+    if all("time" in ds.coords for ds in parts):
+        position = np.array([ds["time"].values for ds in parts]).astype("datetime64[ns]").astype(float)
+        if (np.diff(position) <= 0).any():
+            position = None
+    model = model_drift(found.shift, found.errors, position)
+    if model.reduced_chi2 > SMOOTH:
+        warnings.warn(
+            f"shifts scatter {np.sqrt(model.reduced_chi2):.1f} times more than they err about a smooth drift "
+            "with jumps; each scan keeps its own",
+            stacklevel=4,
+        )
+        return None
+    return model
 
 
-def _span(energy: Array, target: Array, e0: float) -> float:
-    near = (energy > e0 + WINDOW[0]) & (energy < e0 + WINDOW[1])
-    return float(np.ptp(target[near]))
+def _spacing(parts: list[xr.Dataset], along: str, d_spacing: float | None) -> float | None:
+    """Return the lattice spacing for an alignment along the angle, None along the energy."""
+    if along not in ("energy", "angle"):
+        raise ConfigError("along", f"is {along!r}", 'it is "energy" or "angle"')
+    if along == "energy":
+        return None
+    spacing = d_spacing or parts[0].attrs.get("d_spacing")
+    if not spacing:
+        raise ConfigError("d_spacing", "is not known", "give that of the crystal: d_spacing=3.1356")
+    return float(spacing)
 
 
-def _on(axis: Array, values: Array, energy: Array) -> Array:
-    from scipy.interpolate import Akima1DInterpolator
+def _moved(axis: Array, shift: float, e0: float, spacing: float | None) -> Array:
+    """Return the axis a shift (eV, at the edge) brings an axis to."""
+    if spacing is None or shift == 0:
+        return axis + shift
+    from calibration.mono import angle_of, turned
 
-    if axis.size == energy.size and np.array_equal(axis, energy):
-        return np.asarray(values, dtype=float)
-    good = np.isfinite(values)
-    curve = Akima1DInterpolator(axis[good], np.asarray(values, dtype=float)[good], method="makima")
-    return np.asarray(curve(energy))
-
-
-def _with_noise(ds: xr.Dataset) -> xr.Dataset:
-    """Estimate the noise on the measured axis: interpolated points scatter less than they err."""
-    if "mu_errors" in ds:
-        return ds
-    energy, mu = ds["energy"].values.astype(float), ds["mu"].values.astype(float)
-    return ds.assign(mu_errors=("energy", point_noise(energy, mu, steepest_rise(energy, mu))))
+    try:
+        before, after = angle_of(np.array([e0 - shift, e0]), spacing)
+        return turned(axis, float(after - before), spacing)
+    except CalibrationError as error:
+        raise ConfigError("d_spacing", f"of {spacing:g} angstrom makes no sense: {error}") from error
 
 
-def _noise_on(axis: Array, sigma: Array, energy: Array) -> Array:
-    """Return the noise on another axis, such that its points can be taken for independent.
-
-    Where the new axis is denser by q its points share the noise of fewer measured ones: σ grows by √q.
-    """
-    if axis.size == energy.size and np.array_equal(axis, energy):
-        return sigma
-    density = np.interp(energy, axis, np.gradient(axis)) / np.gradient(energy)
-    return np.asarray(np.interp(energy, axis, sigma) * np.sqrt(np.maximum(density, 1.0)))
+def _edge(ds: xr.Dataset) -> float:
+    mu = ds["mu"].values.astype(float)
+    good = np.isfinite(mu)
+    return steepest_rise(ds["energy"].values.astype(float)[good], mu[good])
 
 
-def _parts(scans: xr.DataTree | xr.Dataset | Iterable[xr.Dataset]) -> list[xr.Dataset]:
-    """Return single scans over (energy)."""
+def _stack(
+    parts: list[xr.Dataset],
+    labels: list[str],
+    axes: list[Array],
+    shifts: Array,
+    status: list[str],
+    e0: float,
+) -> xr.Dataset:
+    """Return the scans on one axis."""
     import xarray as xr
 
-    if isinstance(scans, xr.DataTree):
-        found = [leaf.to_dataset() for leaf in scans.leaves]
-    elif isinstance(scans, xr.Dataset):
-        found = [scans]
-    elif isinstance(scans, Iterable) and not isinstance(scans, Mapping):
-        found = [part for item in scans for part in _parts(item)]
-    else:
-        raise SchemaError("scans", "are neither a Dataset, a DataTree nor a list of them")
-    parts = [
-        ds.isel(scan=i) if "scan" in ds.dims else ds for ds in found for i in range(ds.sizes.get("scan", 1))
-    ]
-    for ds in parts:
-        if "mu" not in ds or ds["mu"].dims != ("energy",):
-            raise SchemaError("scans", "have no mu over energy", "read them with beamline.read")
-    if not parts:
-        raise SchemaError("scans", "are empty")
-    return [ds.sortby("energy") for ds in parts]
+    energy, status = resampling.common_axis(axes, status, e0)
+    usable = [not text.startswith("failed") for text in status]
+    names = [n for n in ("mu", "mu_ref", "i0") if all(n in ds for ds in parts)]
+    columns = [np.array([ds[name].values for name in names], dtype=float) for ds in parts]
+    rows = resampling.on_axis(axes, columns, energy, usable)
+    noise = np.full(rows.shape[::2], np.nan)
+    for n, (ds, axis) in enumerate(zip(parts, axes, strict=True)):
+        if usable[n]:
+            sigma = resampling.measured_noise(ds, columns[n][0], e0 - float(np.nan_to_num(shifts[n])))
+            noise[n] = np.where(np.isfinite(rows[n, 0]), resampling.noise_on(axis, sigma, energy), np.nan)
+    coordinates, attributes = resampling.stored_by_athena(parts, shifts)
+    before = np.array([float(ds["energy_shift"]) if "energy_shift" in ds.coords else 0.0 for ds in parts])
+    return xr.Dataset(
+        {
+            **{name: (("scan", "energy"), rows[:, i], parts[0][name].attrs) for i, name in enumerate(names)},
+            "mu_errors": (("scan", "energy"), noise),
+        },
+        {
+            "energy": energy,
+            "label": ("scan", np.array(labels)),
+            "alignment": ("scan", np.array(_kept(parts, status))),
+            "energy_shift": ("scan", before + shifts),
+            **resampling.times(parts),
+            **coordinates,
+        },
+        {**resampling.common_attributes(parts), **attributes},
+    )
 
 
-def _same_edge(parts: list[xr.Dataset]) -> None:
-    edges = {(str(ds.attrs.get("element", "")), str(ds.attrs.get("edge", ""))) for ds in parts} - {("", "")}
-    if len(edges) > 1:
-        raise JoinError("scans", f"are of different edges: {', '.join(sorted(map(' '.join, edges)))}")
+def _kept(parts: list[xr.Dataset], status: list[str]) -> list[str]:
+    """Return what is said of every scan; what was known to be wrong before is not forgotten."""
+    before = [str(ds["alignment"].values) if "alignment" in ds.coords else resampling.OK for ds in parts]
+    return [new if new != resampling.OK else old for old, new in zip(before, status, strict=True)]
 
 
-def _times(parts: list[xr.Dataset]) -> dict[str, Any]:
-    """Return when the scans were taken and how long they took, where all of them say so."""
-    stated = [name for name in ("time", "exposure") if all(name in ds.coords for ds in parts)]
-    return {name: ("scan", np.array([ds[name].values for ds in parts])) for name in stated}
-
-
-def _stored(parts: list[xr.Dataset], shifts: Array) -> tuple[dict[str, Any], dict[str, float]]:
-    """Return what Athena stored: coordinates over (scan) where the scans differ, and attributes."""
-    coordinates: dict[str, Any] = {}
-    attributes: dict[str, float] = {}
-    stored = [stored_values(ds, 0) for ds in parts]
-    for key, (units, long_name) in ATHENA.items():
-        values = np.array([values.get(key, np.nan) for values in stored])
-        if key == "athena_e0":
-            values = values + shifts
-        if (values == values[0]).all():
-            attributes[key] = float(values[0])
-        elif np.isfinite(values).any():
-            coordinates[key] = ("scan", values, {"units": units, "long_name": long_name})
-    return coordinates, attributes
-
-
-def _common_attributes(parts: list[xr.Dataset]) -> dict[str, Any]:
-    """Return the attributes all scans share; a history is made anew by the step."""
-    first = dict(parts[0].attrs)
-    return {
-        key: value
-        for key, value in first.items()
-        if key not in ("history", "label", *ATHENA) and all(ds.attrs.get(key) == value for ds in parts)
-    }
+def _with_errors(ds: xr.Dataset, name: str, errors: Array) -> xr.Dataset:
+    return ds.assign_coords({f"{name}_errors": ("scan", errors)})

@@ -13,6 +13,8 @@ from beamline.console import DONE, SOME_FAILED, Outcome, table
 if TYPE_CHECKING:
     import xarray as xr
 
+    from xas.preparation import PreparedMeasurement
+
 
 def reduce(
     files: Annotated[list[Path], typer.Argument(help="Scans of one edge: XDI, Athena projects, columns.")],
@@ -20,6 +22,22 @@ def reduce(
     reference: Annotated[
         str, typer.Option(help="Align on mu_ref (the foil), mu (the sample) or none.")
     ] = "mu_ref",
+    along: Annotated[
+        str, typer.Option(help="A shift is added to the energy, or turns the angle of the monochromator.")
+    ] = "energy",
+    drift: Annotated[bool, typer.Option(help="Model the drift of the series: smooth pieces, jumps.")] = False,
+    mono: Annotated[
+        Path | None, typer.Option(help="Calibration of the monochromator, a record of calibration.mono.")
+    ] = None,
+    deglitch: Annotated[bool, typer.Option(help="Replace glitches; each is recorded.")] = False,
+    rebin: Annotated[bool, typer.Option(help="Average quick scans on a usual grid.")] = False,
+    merge: Annotated[
+        str | None,
+        typer.Option(help="Average repeats: what tells them apart in their labels (_[0-9]+$), or all."),
+    ] = None,
+    from_label: Annotated[
+        str | None, typer.Option(help="Coordinates from the labels: (?P<voltage>[0-9.]+)V.")
+    ] = None,
     element: Annotated[str | None, typer.Option(help="Element, checked against the energy.")] = None,
     columns: Annotated[
         str | None, typer.Option(help="What the columns are, if the header does not say: energy,i0,it,ir.")
@@ -73,9 +91,23 @@ def reduce(
         "timezone": timezone,
     }
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    prepared = _prepared(
+        files=[str(file) for file in files],
+        reference=reference,
+        along=along,
+        d_spacing=d_spacing,
+        drift=drift,
+        mono=mono.absolute() if mono else None,
+        deglitch={} if deglitch else None,
+        rebin={} if rebin else None,
+        merge=merge,
+        from_label=from_label,
+    )
     parts = [beamline.read(file, kind="xas.scans", **options) for file in files]
     tree = collect(parts, [str(file) for file in files])
-    scans = xas.align(tree, reference=None if reference == "none" else reference)
+    scans: Any = tree
+    for preparing in prepared.steps():
+        scans = preparing(scans)
     composition = [symbol.strip() for symbol in elements.split(",")] if elements else None
     scans = xas.normalize(scans, convention=convention, e0=e0, pre=pre, post=post, elements=composition)
     scans = xas.edge(scans, edge_method)
@@ -95,14 +127,48 @@ def reduce(
         f"{label}: {text}" for label, text in zip(labels, status, strict=True) if text.startswith("failed")
     ]
     document = {"output": str(output), "scans": labels, "status": status, **numbers}
+    if merge is not None:
+        agreement, columns_of_merge = _agreement(scans)
+        document |= agreement
+        rows = [[*row, *more] for row, more in zip(rows, columns_of_merge, strict=True)]
     return Outcome(document, f"{table(rows)}\n{output}", failed, SOME_FAILED if failed else DONE)
 
 
+def _prepared(**keys: Any) -> PreparedMeasurement:
+    """Return options of the command as the table of a beamtime checks them."""
+    from pydantic import ValidationError
+
+    from beamline.errors import ConfigError
+    from xas.preparation import PreparedMeasurement
+
+    try:
+        return PreparedMeasurement(**keys)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-")
+        raise ConfigError(option, str(first["msg"]).removeprefix("Value error, ")) from error
+
+
+def _agreement(scans: xr.Dataset) -> tuple[dict[str, Any], list[list[str]]]:
+    """Return what merging found out about repeats: for programs, and as columns of the table."""
+    names = ("repeats", "agreement_chi2", "dose_p_value", "dose_change")
+    numbers = {name: _without_nan(scans[name].values.tolist()) for name in names}
+    rows = [["repeats", "chi2 of agreement", "p of dose"]]
+    for count, chi2, p in zip(*(numbers[name] for name in names[:3]), strict=True):
+        rows.append([str(count), _measured(chi2, None, 2), "-" if p is None else f"{p:.2g}"])
+    return numbers, rows
+
+
 def _status_of(result: xr.Dataset | xr.DataTree, scans: xr.Dataset) -> Any:
-    """Return what is said of every scan at the end of its processing."""
+    """Return what is said of every scan at the end of its processing; why one was not aligned comes first."""
     import xarray as xr
 
-    return (result["exafs"] if isinstance(result, xr.DataTree) else scans)["status"].values
+    leaf = result["exafs"].to_dataset() if isinstance(result, xr.DataTree) else scans
+    last = leaf["status"].values
+    aligned = scans["alignment"].values if "alignment" in scans.coords else ["ok"] * len(last)
+    return [
+        first if str(first).startswith("failed") else text for first, text in zip(aligned, last, strict=True)
+    ]
 
 
 def _measured(value: float | None, error: float | None, digits: int) -> str:

@@ -44,8 +44,8 @@ def edge_stack(ds: xr.Dataset) -> Figure:
     """
     if "norm" not in ds:
         raise SchemaError("scans", "are not normalised", "call xas.normalize first")
-    series = _series(ds)
-    chosen = _chosen(series)
+    series = shown_series(ds, "norm")
+    chosen = choose(series)
     energy = series["energy"].values
     e0 = float(np.median(series["e0"].values))
     near = (energy > e0 + XANES[0]) & (energy < e0 + XANES[1])
@@ -53,7 +53,7 @@ def edge_stack(ds: xr.Dataset) -> Figure:
         figure, (top, bottom) = plotting.new_figure(
             2, 1, height=1.05 * plotting.ONE_COLUMN, sharex=True, gridspec_kw={"height_ratios": [2.2, 1]}
         )
-        colors = _colors(len(chosen))
+        colors = line_colors(len(chosen))
         for color, index in zip(colors, chosen, strict=True):
             norm = series["flat"].values[index]
             label = scan_name(series, index)
@@ -63,7 +63,7 @@ def edge_stack(ds: xr.Dataset) -> Figure:
                 at = float(series["edge_energy"].values[index])
                 top.plot(at, np.interp(at, energy, norm), "o", color=color, ms=3, mec="white", mew=0.4)
         for axes in (top, bottom):
-            _open(axes)
+            open_axes(axes)
         top.set_ylabel("normalised absorption")
         bottom.set_ylabel("derivative (eV⁻¹)")
         bottom.set_xlabel(plotting.axis_label(series["energy"]))
@@ -74,9 +74,8 @@ def edge_stack(ds: xr.Dataset) -> Figure:
             top.legend(loc="lower right", handlelength=1.0, labelspacing=0.25)
         else:
             _order_bar(figure, (top, bottom), series, chosen, colors)
-        edge = " ".join(str(ds.attrs[k]) for k in ("element", "edge") if k in ds.attrs)
-        if edge:
-            top.text(0.02, 0.96, f"{edge} edge", transform=top.transAxes, va="top")
+        if edge_name(ds) != "edge":
+            top.text(0.02, 0.96, edge_name(ds), transform=top.transAxes, va="top")
     return figure
 
 
@@ -98,8 +97,8 @@ def chi_r(ds: xr.Dataset) -> Figure:
     """
     if "chi_r" not in ds:
         raise SchemaError("chi", "is not transformed", "call xas.fourier first")
-    series = _series(ds)
-    chosen = _chosen(series)
+    series = shown_series(ds, "chi_r")
+    chosen = choose(series)
     r = series["r"].values
     shown = r <= 6.0
     fitted = "chi_r_fit" in series
@@ -108,7 +107,7 @@ def chi_r(ds: xr.Dataset) -> Figure:
     with plotting.style():
         height = plotting.ONE_COLUMN * (0.72 + 0.06 * (len(chosen) - 1))
         figure, axes = plotting.new_figure(height=height)
-        for row, (color, index) in enumerate(zip(_colors(len(chosen)), chosen, strict=True)):
+        for row, (color, index) in enumerate(zip(line_colors(len(chosen)), chosen, strict=True)):
             base = row * step
             data = magnitude[index][shown] + base
             status = _status(series, index)
@@ -125,7 +124,7 @@ def chi_r(ds: xr.Dataset) -> Figure:
             if step:
                 name = " ".join(filter(None, (scan_name(series, index), _short(status))))
                 axes.text(6.08, base, name, color=color, va="bottom")
-        _open(axes)
+        open_axes(axes)
         axes.set_xlim(0, 6)
         axes.set_ylim(0, None)
         axes.set_xlabel("R, not phase corrected (Å)")
@@ -149,11 +148,59 @@ def chi_r(ds: xr.Dataset) -> Figure:
     return figure
 
 
-def _series(ds: xr.Dataset) -> xr.Dataset:
-    return ds if "scan" in ds.dims else ds.expand_dims("scan")
+def scans_overview(ds: xr.Dataset) -> dict[str, Figure]:
+    """Draw all figures of normalised scans by name: the edges, their energies, a long series as a map.
+
+    Parameters
+    ----------
+    ds
+        Normalised scans, kind ``xas.scans``.
+    """
+    from xas import series_figures
+
+    figures = {"": edge_stack(ds)}
+    if "scan" in ds.dims and "edge_energy" in ds and ds.sizes["scan"] > 1:
+        figures["edge"] = series_figures.edge_against(ds)
+    if ds.sizes.get("scan", 1) >= series_figures.ENOUGH:
+        figures["map"] = series_figures.series_map(ds)
+    return figures
 
 
-def _chosen(series: xr.Dataset) -> list[int]:
+def exafs_overview(ds: xr.Dataset) -> dict[str, Figure]:
+    """Draw all figures of EXAFS by name: |χ(R)| with its fit, kⁿχ(k), and χ(R) in its parts.
+
+    Parameters
+    ----------
+    ds
+        Transformed EXAFS, kind ``xas.exafs``.
+    """
+    from xas import wave_figures
+
+    return {"": chi_r(ds), "k": wave_figures.chi_k(ds), "parts": wave_figures.chi_r_parts(ds)}
+
+
+def shown_series(ds: xr.Dataset, name: str) -> xr.Dataset:
+    """Return the scans that have numbers, over the dim scan.
+
+    Raises
+    ------
+    SchemaError
+        None has.
+    """
+    series = ds if "scan" in ds.dims else ds.expand_dims("scan")
+    good = np.isfinite(series[name].values).any(axis=1)
+    if not good.any():
+        raise SchemaError("scans", "have all failed", "see their status")
+    return series.isel(scan=np.flatnonzero(good))
+
+
+def edge_name(ds: xr.Dataset) -> str:
+    """Return what edge it is: "Ni K edge"."""
+    return " ".join([*(str(ds.attrs[key]) for key in ("element", "edge") if key in ds.attrs), "edge"])
+
+
+def choose(series: xr.Dataset) -> list[int]:
+    """Return which scans are drawn: all, or of more than `MOST_LINES` every n-th."""
     return list(range(0, series.sizes["scan"], math.ceil(series.sizes["scan"] / MOST_LINES)))
 
 
@@ -166,7 +213,8 @@ def _derivative(energy: Any, norm: Any) -> Any:
 
 def _status(series: xr.Dataset, index: int) -> str:
     """Return what speaks against the fit of a scan; nothing where it is good, or none was made."""
-    status = str(series["status"].values[index]) if "status" in series else "ok"
+    fitted = "chi_r_fit" in series and "status" in series
+    status = str(np.atleast_1d(series["status"].values)[index]) if fitted else "ok"
     return "" if status == "ok" else status
 
 
@@ -189,7 +237,8 @@ def _distances(series: xr.Dataset, index: int) -> list[str]:
     return lines
 
 
-def _colors(count: int) -> list[Any]:
+def line_colors(count: int) -> list[Any]:
+    """Return a colour for each line."""
     return list(plotting.COLORS[:count]) if count <= MOST_NAMES else plotting.colors(count)
 
 
@@ -205,6 +254,7 @@ def _order_bar(
     bar.ax.minorticks_off()
 
 
-def _open(axes: Axes) -> None:
+def open_axes(axes: Axes) -> None:
+    """Leave out the upper and right frame."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.minorticks_on()

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from beamline.config import InputFile, MeasurementConfig, Table, find_files
+from beamline.config import InputFile, Table, find_files
 from beamline.recipe import Recipe, Step
+from xas.preparation import TEMPLATE as PREPARATION
+from xas.preparation import PreparedMeasurement
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,14 +28,14 @@ reference = "mu_ref"              # align on the foil; "mu" on the sample itself
 kmin = 3.0                        # of the Fourier transform, 1/angstrom
 kmax = 12.0
 # exafs = false                   # XANES only: scans that end before kmax
-
+{preparation}
 # [xas.sample.fit]                # FEFF fit of the first shells
 # cif = "structure.cif"
 # absorber = "Ni"
 # rmin = 1.2                      # angstrom
 # rmax = 3.5
 # refine_background = false       # one pass, as Artemis has it
-"""
+""".replace("{preparation}", PREPARATION)
 
 
 class FitTable(Table):
@@ -53,13 +55,9 @@ class FitTable(Table):
     )
 
 
-class XasMeasurement(MeasurementConfig):
+class XasMeasurement(PreparedMeasurement):
     """Scans of one edge."""
 
-    reference: Literal["mu_ref", "mu", "none"] = Field(
-        default="mu_ref",
-        description="What the scans are aligned on: the foil behind the sample, the sample, or nothing.",
-    )
     element: str | None = Field(default=None, description="Element, checked against the energy.")
     edge: str | None = Field(default=None, description="Edge (K, L3), checked against the energy.")
     mode: Literal["transmission", "fluorescence"] | None = Field(
@@ -68,9 +66,6 @@ class XasMeasurement(MeasurementConfig):
     )
     columns: list[str] | None = Field(
         default=None, description="What the columns of a file are, where its header does not say."
-    )
-    d_spacing: float | None = Field(
-        default=None, gt=0, description="Lattice spacing of the monochromator, angstrom, for files of angles."
     )
     groups: list[str] | None = Field(default=None, description="Groups of an Athena project to read.")
     convention: Literal["larch", "athena", "mback"] = Field(
@@ -119,7 +114,6 @@ def recipe(name: str, measurement: XasMeasurement, folder: Path) -> Recipe:
     ConfigError
         `files` matches nothing.
     """
-    from xas.alignment import align
     from xas.edges import edge
     from xas.normalization import normalize
 
@@ -129,7 +123,7 @@ def recipe(name: str, measurement: XasMeasurement, folder: Path) -> Recipe:
         key: getattr(measurement, key) for key in ("convention", "e0", "pre", "post", "degree", "elements")
     }
     then = [
-        Step(align, {"reference": None if measurement.reference == "none" else measurement.reference}),
+        *measurement.steps(),
         Step(normalize, norm),
         Step(edge, {"method": measurement.edge_method}),
     ]

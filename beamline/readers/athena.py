@@ -73,6 +73,7 @@ def read(
     groups: Sequence[str] | None = None,
     element: str | None = None,
     edge: str | None = None,
+    d_spacing: float | None = None,
 ) -> xr.DataTree:
     """Read the scans of a project, one leaf per scan.
 
@@ -86,6 +87,8 @@ def read(
         the same μ the first is kept, with a warning.
     element, edge
         What was measured, to be checked against the energy.
+    d_spacing
+        Lattice spacing of the monochromator in angstrom, which projects do not hold; kept with the scans.
 
     Raises
     ------
@@ -108,6 +111,8 @@ def read(
                 raise
             refused.append(f"{record['label']} ({error.problem})")
             continue
+        if d_spacing:
+            scan.attrs["d_spacing"] = d_spacing
         labels.append(record["label"])
         scans.append(scan)
     if not scans:

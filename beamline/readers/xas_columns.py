@@ -86,6 +86,8 @@ def read(
         among them.
     """
     content = _with_points(_text(Path(path)), path)
+    if "real[2*phc]" in content:
+        raise DataFileError(path, "is a scattering path of FEFF, not a scan", "xas.feff makes these")
     lines, is_cut = _whole_rows(content, path)
     tables = _tables(lines)
     if not tables:
@@ -120,7 +122,7 @@ def read(
                 mode=mode,
             )
             ds.attrs |= {"label": Path(path).stem, "columns": " | ".join(labels)}
-            if "D=" in "".join(header) and d_spacing is None and (d := _d_spacing(header)):
+            if d := d_spacing or _d_spacing(header):
                 ds.attrs["d_spacing"] = d
             offsets = _dark_offsets(header)
             if offsets:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _FIELD = re.compile(r"#\s*(?P<family>\w+)\.(?P<key>\w+)\s*:\s*(?P<value>.*)$")
+_PLAIN = re.compile(r"[0-9.eE+-]*")
 _KEPT = {
     "sample.name": "sample",
     "sample.formula": "formula",
@@ -101,8 +102,8 @@ def read(
     )
     ds.attrs["label"] = Path(path).stem
     ds.attrs |= {name: fields[key] for key, name in _KEPT.items() if key in fields}
-    if d_header:
-        ds.attrs["d_spacing"] = d_header
+    if d := d_spacing or d_header:
+        ds.attrs["d_spacing"] = d
     if comments:
         ds.attrs["comments"] = comments
     if timezone and (ends := _ends(fields, timezone, path)) is not None:
@@ -162,8 +163,11 @@ def _numbers(path: Path, rows: dict[int, list[str]], width: int, is_cut: bool) -
             raise DataFileError(
                 path, f"has {len(row)} columns instead of {width} in line {line}", "restore it"
             )
+    words = [word for row in rows.values() for word in row]
     try:
-        return np.array([[parse_number(word) for word in row] for row in rows.values()])
+        if _PLAIN.fullmatch("".join(words)):  # at once, where nothing is that only Python reads as a number
+            return np.array(words, dtype=float).reshape(len(rows), width)
+        return np.array([parse_number(word) for word in words]).reshape(len(rows), width)
     except ValueError as error:
         raise DataFileError(path, f"has a column that is no number ({error})") from error
 

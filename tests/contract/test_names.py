@@ -10,16 +10,17 @@ UNITS = {
     "angstrom": "d r a b c distance",
     "angstrom**3": "volume",
     "angstrom**2": "sigma2",
-    "eV": "energy excitation_energy emission_energy energy_loss e0 edge_energy energy_shift e0_shift",
+    "eV": "energy excitation_energy emission_energy energy_loss e0 edge_energy energy_shift measured_shift "
+    "e0_shift",
     "s": "exposure",
     "um": "size",
     "V": "voltage",
     "degC": "temperature",
     "": "coverage rejected correlation live_rows asymmetry scale fraction strain rwp gof mu mu_ref norm flat "
     "pre_edge post_edge averaged edge_step chi chi_fit window amplitude coordination r_factor reduced_chi2 "
-    "repeats window_r valence",
-    None: "i0 it ir fluorescence tey tfy dose monitor counts intensity background fwhm area chi_r chi_r_fit "
-    "chi_q current capacity",
+    "repeats points agreement_chi2 dose_p_value dose_change dead_time_factor window_r valence",
+    None: "detector_counts i0 it ir fluorescence tey tfy dose monitor counts intensity background fwhm area "
+    "chi_r chi_r_fit chi_q current capacity",
 }
 SIGNALS = {
     "images": "counts",

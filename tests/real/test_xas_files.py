@@ -14,6 +14,12 @@ from beamline.errors import DataFileError
 # NiO.prj holds one scan twice, which the reader says
 pytestmark = pytest.mark.filterwarnings("ignore:.*of the same measurement the first is kept")
 
+# where the energies come from, where that is not a column of eV
+UNITS = {
+    "corrupt/xas_foreign/PF9A_2022.dat": "column 'Angle(o)', Bragg angle with d = 3.13551 angstrom",
+    "xas/beamlines/PFBL12C_2005.dat": "column 'Angle(o)', Bragg angle with d = 3.13551 angstrom",
+}
+
 # file: (element, edge, points, where mu comes from, whether there is a reference)
 READ = {
     "xas/foils/Ni_metal_rt_01.xdi": ("Ni", "K", 418, "ln(i0/itrans)", False),
@@ -115,6 +121,12 @@ def test_a_scan_is_read_right(data_dir: Path, name: str) -> None:
     assert ds.sizes["energy"] == points
     assert ds.attrs["mu_from"] == mu_from
     assert ("mu_ref" in ds) is reference
+    assert ds["energy"].attrs["units"] == "eV"
+    if name in UNITS:
+        assert ds.attrs["energy_from"] == UNITS[name]
+    else:
+        assert ds.attrs["energy_from"].startswith("column '")
+        assert not ds.attrs["energy_from"].endswith(("keV", "angstrom"))
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -138,6 +150,17 @@ def test_a_project_is_read_right(data_dir: Path, name: str) -> None:
 def test_what_is_left_out_is_said(data_dir: Path, name: str) -> None:
     with pytest.warns(UserWarning, match=WARNED[name]):
         beamline.read(data_dir / name)
+
+
+def test_what_feff_writes_is_no_scan(data_dir: Path) -> None:
+    files = [path for path in (data_dir / "xas/feff").rglob("*") if path.is_file()]
+    assert len(files) == 80
+    for path in files:
+        is_path = path.name.startswith("feff") and path.suffix == ".dat"
+        problem = "is a scattering path of FEFF, not a scan" if is_path else "no table|not a file of kind"
+        with pytest.raises(DataFileError, match=problem) as error:
+            beamline.read(path, kind="xas.scans")
+        assert "\n" not in str(error.value)
 
 
 def test_every_file_is_in_the_table(data_dir: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xas
-from beamline.errors import FitError, JoinError
+from beamline.errors import ConfigError, FitError, JoinError
 from xas import simulate
 
 
@@ -116,3 +116,129 @@ def test_what_athena_stored_with_one_scan_is_not_used_for_another() -> None:
     out = xas.normalize(xas.align(scans, reference=None), convention="athena")
     assert float(out["e0"][0]) == 8347.5
     assert float(out["e0"][1]) == pytest.approx(float(xas.normalize(scans[1])["e0"]))
+
+
+def test_a_series_is_aligned_at_once_and_each_pull_is_right() -> None:
+    drift = np.random.default_rng(5).uniform(-6, 6, 150)
+    drift[0] = 0.0
+    out = xas.align([simulate.scan(n, noise=3e-3, drift=d) for n, d in enumerate(drift)])
+    # the first scan's own error is common to all differences
+    off = (out["energy_shift"].values - drift)[1:]
+    errors = out["energy_shift_errors"].values
+    assert np.std(off / errors[1:]) == pytest.approx(1.0, abs=3 / np.sqrt(2 * off.size))
+    assert abs(off.mean()) < 3 * errors[0]
+
+
+def test_one_bad_foil_of_many_fails_alone() -> None:
+    scans = [simulate.scan(n, noise=3e-4, label=f"s{n}", drift=0.1 * n) for n in range(4)]
+    scans[2]["mu_ref"] = scans[2]["mu_ref"] * 0 + np.random.default_rng(0).normal(
+        0, 1, scans[2].sizes["energy"]
+    )
+    with pytest.warns(UserWarning, match=r"1 scan.*s2 \(does not look like that of s0\)"):
+        out = xas.align(scans)
+    assert out["alignment"].values.tolist() == [
+        "ok",
+        "ok",
+        "failed: its mu_ref does not look like that of s0",
+        "ok",
+    ]
+    assert np.isnan(out["mu"][2]).all()
+    assert np.isnan(out["energy_shift"][2])
+    assert np.isfinite(out["mu"][[0, 1, 3]]).all()
+
+
+def test_a_partial_scan_keeps_what_it_has() -> None:
+    scans = [simulate.scan(n, noise=3e-4, label=f"s{n}", drift=0.1 * n) for n in range(4)]
+    scans[1] = scans[1].sel(energy=slice(None, 8420))
+    out = xas.align(scans)
+    status = str(out["alignment"].values[1])
+    assert status.startswith("partial: measured from 81")
+    assert status.endswith("to 8419.2 eV") or "to 84" in status
+    assert np.isfinite(out["mu"][1].sel(energy=slice(8150, 8415))).all()
+    assert np.isnan(out["mu"][1].sel(energy=slice(8425, None))).all()
+    assert float(out["energy"][-1]) > 9000
+    assert float(out["energy_shift"][1]) == pytest.approx(0.1, abs=0.01)
+
+
+def test_an_aborted_scan_before_the_edge_has_no_shift() -> None:
+    scans = [simulate.scan(n, noise=3e-4, label=f"s{n}") for n in range(4)]
+    scans[3] = scans[3].sel(energy=slice(None, 8335))
+    with pytest.warns(UserWarning, match="does not cover the edge"):
+        out = xas.align(scans)
+    assert str(out["alignment"].values[3]) == "failed: its mu_ref does not cover the edge"
+    assert np.isnan(out["energy_shift_errors"][3])
+
+
+def test_a_status_is_not_forgotten() -> None:
+    scans = [simulate.scan(n, noise=3e-4, label=f"s{n}") for n in range(4)]
+    scans[1] = scans[1].sel(energy=slice(None, 8420))
+    first = xas.align(scans)
+    again = xas.align([first.isel(scan=0), first.isel(scan=2)], reference=None)
+    assert again["alignment"].values.tolist() == ["ok", "ok"]
+    part = first.isel(scan=1).dropna("energy")
+    kept = xas.align([first.isel(scan=0), part, first.isel(scan=2)], reference=None)
+    assert str(kept["alignment"].values[1]).startswith("partial")
+
+
+def test_the_sample_over_again_is_no_reference() -> None:
+    scans = [simulate.scan(n, noise=1e-5, e0=8345 + n) for n in range(3)]
+    for ds in scans:
+        ds["mu_ref"] = 0.05 * ds["mu"] + 1.0
+    with pytest.raises(JoinError, match=r"rises like the sample itself, 1\d\.\d eV above the Ni K edge"):
+        xas.align(scans)
+
+
+def test_a_foil_as_sample_may_be_its_own_reference() -> None:
+    scans = [simulate.scan(n, noise=3e-4, drift=0.5 * n) for n in range(3)]
+    for ds in scans:
+        ds["mu"] = 1.0 * ds["mu_ref"]
+    np.testing.assert_allclose(xas.align(scans)["energy_shift"], [0, 0.5, 1.0], atol=0.01)
+
+
+def test_an_alignment_along_the_angle_moves_the_end_farther() -> None:
+    from calibration.mono import angle_of, turned
+
+    true = simulate.energy_axis()
+    scans = [simulate.scan(n, noise=1e-5) for n in range(2)]
+    turn = angle_of(np.array([8333.0]), 3.1356) - angle_of(np.array([8338.0]), 3.1356)
+    scans[1] = scans[1].assign_coords(energy=turned(true, float(turn[0]), 3.1356))
+    scans[1]["energy"].attrs = scans[0]["energy"].attrs
+    for ds, along in ((scans, "angle"), (scans, "energy")):
+        out = xas.align(ds, along=along, d_spacing=3.1356)
+        far = out.sel(energy=slice(9000, None))
+        off = float(np.abs(far["mu"][1] - far["mu"][0]).max())
+        assert (off < 2e-4) is (along == "angle")
+    assert "energy_shift" in xas.align(scans, along="angle", d_spacing=3.1356).attrs["aligned_along"]
+
+
+def test_an_angle_needs_a_lattice_spacing() -> None:
+    with pytest.raises(ConfigError, match=r"d_spacing=3\.1356"):
+        xas.align([simulate.scan(0), simulate.scan(1)], along="angle")
+    with pytest.raises(ConfigError, match="along: is 'time'"):
+        xas.align([simulate.scan(0), simulate.scan(1)], along="time")
+
+
+def test_a_modelled_drift_is_surer_than_single_scans() -> None:
+    true = 0.02 * np.arange(40) + np.where(np.arange(40) >= 23, 1.5, 0.0)
+    scans = [simulate.scan(n, noise=1e-2, drift=d, label=f"s{n}") for n, d in enumerate(true)]
+    scans[30]["mu_ref"] = scans[30]["mu_ref"] * 0 + np.random.default_rng(0).normal(
+        0, 1, scans[0].sizes["energy"]
+    )
+    with pytest.warns(UserWarning, match="1 scan"):
+        out = xas.align(scans, drift=True)
+    off = out["energy_shift"].values - true
+    measured = out["measured_shift"].values - true
+    good = np.arange(40) != 30
+    assert np.std(off) < 0.5 * np.std(measured[good])
+    assert abs(off[30] - np.mean(off)) < 0.03  # the model knows what its foil does not say
+    assert out["alignment"].values[30] == "ok"
+    assert out.attrs["drift_jumps"].startswith("+1.")
+    assert out.attrs["drift_jumps"].endswith("before s23")
+
+
+def test_a_drift_that_is_not_smooth_is_not_smoothed() -> None:
+    walk = np.cumsum(np.random.default_rng(3).normal(0, 0.5, 12))
+    scans = [simulate.scan(n, noise=3e-4, drift=d) for n, d in enumerate(walk)]
+    with pytest.warns(UserWarning, match="each scan keeps its own"):
+        out = xas.align(scans, drift=True)
+    np.testing.assert_allclose(out["energy_shift"], walk - walk[0], atol=0.02)

@@ -99,6 +99,7 @@ def test_kmin_above_kmax_is_refused(beamtime: Path) -> None:
 
 def test_the_template_is_right(tmp_path: Path) -> None:
     (tmp_path / "structure.cif").write_text(ROCK_SALT)
+    (tmp_path / "mono.json").write_text("{}")
     everything = "\n".join(line.removeprefix("# ") for line in TEMPLATE.splitlines())
     everything = everything.replace("exafs = false", "exafs = true")
     file = tmp_path / "beamtime.toml"
