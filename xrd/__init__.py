@@ -17,6 +17,8 @@ __getattr__, __dir__ = attach(
         "Phase": "xrd.phases:Phase",
         "Site": "xrd.phases:Site",
         "integrate": "xrd.integration:integrate",
+        "link_mixing": "xrd.site_links:link_mixing",
+        "link_tetrahedral": "xrd.site_links:link_tetrahedral",
         "read_mask": "xrd.masks:read_mask",
         "refine": "xrd.refinement:refine",
         "refine_series": "xrd.refinement:refine_series",
@@ -39,3 +41,5 @@ if TYPE_CHECKING:
     from xrd.phases import Site as Site
     from xrd.refinement import refine as refine
     from xrd.refinement import refine_series as refine_series
+    from xrd.site_links import link_mixing as link_mixing
+    from xrd.site_links import link_tetrahedral as link_tetrahedral

@@ -58,9 +58,7 @@ def refine(
     ConfigError
         There is no such engine.
     """
-    chosen = Options(
-        max_cycles=max_cycles, tolerance=tolerance, warm=False, curves=curves, weights=weights
-    )
+    chosen = Options(max_cycles=max_cycles, tolerance=tolerance, warm=False, curves=curves, weights=weights)
     seen = observations(pattern, model)
     return results.series(pattern, seen, model, engines.engine(engine).fit(seen, model, _checked(chosen)))
 
