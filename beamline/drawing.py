@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path

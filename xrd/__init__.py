@@ -16,12 +16,15 @@ __getattr__, __dir__ = attach(
         "Model": "xrd.models:Model",
         "Phase": "xrd.phases:Phase",
         "Site": "xrd.phases:Site",
+        "calculate": "xrd.refinement:calculate",
         "integrate": "xrd.integration:integrate",
         "cake": "xrd.cakes:cake",
         "sector": "xrd.cakes:sector",
         "find_mask": "xrd.masking:find_mask",
         "find_spots": "xrd.masking:find_spots",
         "group": "xrd.groups:group",
+        "link_mixing": "xrd.site_links:link_mixing",
+        "link_tetrahedral": "xrd.site_links:link_tetrahedral",
         "read_mask": "xrd.masks:read_mask",
         "stream": "xrd.streaming:stream",
         "sensor_absorption": "xrd.parameters:sensor_absorption",
@@ -52,6 +55,9 @@ if TYPE_CHECKING:
     from xrd.parameters import sensor_absorption as sensor_absorption
     from xrd.phases import Phase as Phase
     from xrd.phases import Site as Site
+    from xrd.refinement import calculate as calculate
     from xrd.refinement import refine as refine
     from xrd.refinement import refine_series as refine_series
     from xrd.streaming import stream as stream
+    from xrd.site_links import link_mixing as link_mixing
+    from xrd.site_links import link_tetrahedral as link_tetrahedral
