@@ -85,7 +85,12 @@ class _Chain:
         self.options = options
         self.calculator = Calculator(model, observations)
         self.names = list(model.variables)
-        self.inverse = np.array([name.endswith(("/size", "/size_axial")) for name in self.names])
+        # Sizes are fitted as 1/size, which the pattern depends on; restraints are linear in size itself.
+        order = list(model.parameters)
+        restrained = [order.index(name) for r in model.restraints for name, _ in r.terms]
+        bare = self.calculator.matrix[restrained].any(axis=0)
+        sizes = np.array([name.endswith(("/size", "/size_axial")) for name in self.names])
+        self.inverse = sizes & ~bare
         self.start = model.free_values()
         self.low, self.high = model.bounds()
         self.largest = np.array([_largest(name, v) for name, v in zip(self.names, self.start, strict=True)])
@@ -142,7 +147,7 @@ class _Chain:
             baseline=curve,
         )
 
-    # from free parameters to variables of the fit and back: sizes are fitted as 1/size
+    # from free parameters to variables of the fit and back
 
     def _inner(self, free: Floats) -> Floats:
         return np.where(self.inverse, 1 / np.where(self.inverse, free, 1.0), free)

@@ -80,7 +80,7 @@ def series(patterns: xr.Dataset, observations: Observations, model: Model, fits:
             "parameter_units": ("parameter", [p.units for p in model.parameters.values()]),
         }
     )
-    for name, columns in _phase_columns(model, names, values, total).items():
+    for name, columns in _phase_columns(model, names, values, total, fits).items():
         _add(ds, name, ("frame", "phase"), *columns)
     limits = {"size_limit": "size", "strain_limit": "strain"}
     for name, parameter in limits.items():
@@ -126,7 +126,7 @@ def cells(phase: Phase, free: Floats, covariance: Floats) -> tuple[Floats, Float
 
 
 def _phase_columns(
-    model: Model, names: list[str], values: Floats, total: Floats
+    model: Model, names: list[str], values: Floats, total: Floats, fits: Sequence[Fit]
 ) -> dict[str, tuple[Floats, Floats | None]]:
     """Return value and error (frame, phase) of everything that belongs to phases."""
     frames, count = len(values), len(model.phases)
@@ -146,7 +146,7 @@ def _phase_columns(
         found[name] = (np.full((frames, count), np.nan), np.zeros((frames, count)))
         for i, key in at.items():
             row = names.index(key)
-            found[name][0][:, i] = values[:, row]
+            found[name][0][:, i] = np.where([key in fit.limits for fit in fits], np.nan, values[:, row])
             found[name][1][:, i] = np.sqrt(np.maximum(total[:, row, row], 0.0))
     scales = [names.index(f"{phase.name}/scale") for phase in model.phases]
     amounts = {"fraction": [_mass(p) for p in model.phases], "tm_fraction": [_metal(p) for p in model.phases]}
@@ -189,7 +189,7 @@ def _pattern_columns(
 
 def _held(values: Floats, errors: Floats) -> tuple[Floats, Floats | None]:
     """Return values with errors; without errors where none was refined, NaN where held beside refined."""
-    refined = (errors > 1e-12 * np.abs(values)) & np.isfinite(values)
+    refined = (errors > 0) & np.isfinite(values)
     if not refined.any():
         return values, None
     return np.where(refined, values, np.nan), np.where(refined, errors, np.nan)
