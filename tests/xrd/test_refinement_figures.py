@@ -66,10 +66,9 @@ def test_what_is_not_fitted_is_shaded(series: xr.Dataset) -> None:
 def test_a_series_has_cells_volumes_fractions_and_agreement(series: xr.Dataset) -> None:
     figure = drawn(figures.parameters(series))
     labels = [axes.get_ylabel() for axes in figure.axes]
-    assert sorted(labels) == sorted(
-        ["a (Å)", "c (Å)", "V (Å³)", "a (Å)", "V (Å³)", "mass fraction", "Rwp, Rexp (%)"]
-        + ["voltage\n(V vs Li/Li+)"]
-    )
+    # the salt is not in the patterns: its cell cannot be refined
+    cells = ["a (Å)", "c (Å)", "V (Å³)", "V (Å³)"]
+    assert sorted(labels) == sorted([*cells, "mass fraction", "Rwp, Rexp (%)", "voltage\n(V vs Li/Li+)"])
     assert [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()] == ["time (h)"]
     (first,) = (axes for axes in figure.axes if axes.get_title() == "layered")
     assert first.get_ylabel() == "a (Å)"
