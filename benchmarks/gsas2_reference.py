@@ -65,11 +65,12 @@ def simulated(seed: int = 20220614) -> xr.Dataset:
     intensity = np.array(counts)
     dims = ("frame", "two_theta")
     errors = np.sqrt(np.maximum(intensity, 1.0))
+    counts_of = {"units": "count"}
     return xr.Dataset(
-        {"intensity": (dims, intensity, {"units": "count"}), "intensity_errors": (dims, errors, {"units": "count"})},
+        {"intensity": (dims, intensity, counts_of), "intensity_errors": (dims, errors, counts_of)},
         {"two_theta": two_theta},
         {"wavelength": INSTRUMENT.wavelength},
-    )  # fmt: skip
+    )
 
 
 def kept() -> dict[str, Any]:

@@ -67,6 +67,7 @@ def main(job_path: Path) -> None:
             project.refine(stage)
             if number == 0 and not stage["all"]:
                 project.copy_first()
+        project.refine_stuck()
         if not job["stages"]:
             project.calculate()
         result["patterns"] = project.results(arrays)
@@ -170,7 +171,6 @@ class Project:
             "curves": np.array([np.ma.getdata(histogram["Data"][i]).astype(float) for i in (0, 3, 4)]),
             "converged": bool(rvals.get("converged")),
             "stuck": bool(rvals.get("Aborted")),
-            "gain": float(rvals.get("DelChi2", -1.0)),
             "singular": int(rvals.get("SVD0") or 0),
             "chi2": float(rvals["chisq"]),
             "rwp": float(rvals["Rwp"]),
@@ -306,13 +306,25 @@ class Project:
     def refine(self, stage: dict[str, Any]) -> None:
         """Refine the first pattern or all of them; behind one that fails, go on with the next."""
         self._free(list(self._numbered(dict.fromkeys(stage["free"]))))
-        pending = self.names if stage["all"] else self.names[:1]
+        self._run(self.names if stage["all"] else self.names[:1], bool(stage["copy"]))
+        if not stage["all"] and self.failures:
+            raise ValueError(f"the first pattern cannot be refined: {self.failures[self.names[0]]}")
+        self.gpx.data["Controls"]["data"]["Seq Data"] = list(self.names)
+
+    def refine_stuck(self) -> None:
+        """Refine again what GSAS-II could not improve: if it cannot move it at all, it was at the minimum."""
+        stuck = [name for name in self.names if self.fits.get(name, {}).get("stuck")]
+        if stuck:
+            self._run(stuck, copy=False)
+            self.gpx.data["Controls"]["data"]["Seq Data"] = list(self.names)
+
+    def _run(self, pending: list[str], copy: bool) -> None:
         while pending:
             self.failures = {name: text for name, text in self.failures.items() if name not in pending}
             for name in pending:
                 self.fits.pop(name, None)
             controls = self.gpx.data["Controls"]["data"]
-            controls["Seq Data"], controls["Copy2Next"] = list(pending), bool(stage["copy"])
+            controls["Seq Data"], controls["Copy2Next"] = list(pending), copy
             self.attempted = ""
             self.gpx.refine()
             for path in Path(self.gpx.filename).parent.glob("*.bak*.gpx"):
@@ -322,9 +334,6 @@ class Project:
             if self.attempted not in self.fits:
                 self.failures.setdefault(self.attempted, "it gave no result")
             pending = pending[pending.index(self.attempted) + 1 :]
-        if not stage["all"] and self.failures:
-            raise ValueError(f"the first pattern cannot be refined: {self.failures[self.names[0]]}")
-        self.gpx.data["Controls"]["data"]["Seq Data"] = list(self.names)
 
     def calculate(self) -> None:
         """Calculate the patterns from the values the project has, and leave it ready to be refined."""

@@ -204,9 +204,11 @@ def _draw_beside(axes: Axes, ds: xr.Dataset, name: str, x: Floats) -> None:
 
 
 def _frame_root(axes: Axes, root: list[Floats], fitted: Any, one: xr.Dataset) -> None:
-    """Set the limits to what was fitted, and write the intensities."""
-    low = float(np.nanmin(np.where(fitted, root[2], np.nan)))
-    high = float(np.nanmax(np.where(fitted, np.fmax(root[0], root[1]), np.nan)))
+    """Set the limits to what was fitted, else to what was observed, and write the intensities."""
+    if fitted.any():
+        low, high = float(root[2][fitted].min()), float(np.fmax(root[0], root[1])[fitted].max())
+    else:
+        low, high = float(np.nanmin(root[0])), float(np.nanmax(root[0]))
     room = 0.05 * (high - low)
     axes.set_ylim(max(low - 2 * room, 0.0), high + room)
     squared_ticks(axes)

@@ -201,6 +201,16 @@ def test_csv_of_a_refinement_is_one_row_per_frame(tmp_path: Path) -> None:
     }
 
 
+def test_csv_of_what_has_many_columns_is_a_table_of_its_own(tmp_path: Path) -> None:
+    cells = xr.Dataset({"a": (("frame", "phase"), [[2.87], [2.86]])}, coords={"phase": ["layered"]})
+    many = cells.assign(tick=(("frame", "reflection"), np.ones((2, 21)), {"units": "deg", "long_name": "2θ"}))
+    beamline.save(model.with_defaults(many, "xrd.series"), tmp_path / "s.nc")
+    names = [path.name for path in export_result(tmp_path / "s.nc", tmp_path, "csv")]
+    assert names == ["s_frame.csv", "s_tick.csv"]
+    assert list(table(tmp_path / "s_frame.csv")[1]) == ["frame", "a[layered] (angstrom)"]
+    assert len(table(tmp_path / "s_tick.csv")[1]) == 22
+
+
 def test_csv_of_channels_has_a_row_per_time(tmp_path: Path) -> None:
     beamline.save(channels(), tmp_path / "x.nc")
     (path,) = export_result(tmp_path / "x.nc", tmp_path, "csv")

@@ -11,6 +11,7 @@ import xarray as xr
 import xrd
 from beamline.errors import DataFileError, FitError
 from tests.xrd import refinement_files as files
+from tests.xrd.test_gsas2_reference import SINGLE_PRECISION
 from xrd import gsas2, gsas2_installation
 
 pytestmark = pytest.mark.skipif(
@@ -36,14 +37,14 @@ def test_both_engines_find_the_same_with_the_same_errors(folder: Path) -> None:
     patterns["intensity_errors"][1, 40:45] = np.nan
     base = files.model(folder)
     model = xrd.Model(base.phases, base.instrument, 2, files.LIMITS, excluded=[(5.0, 5.1)])
-    model.start({"background/0": 350.0, "layered/scale": 0.3}).free("zero")
+    model.start({"background/0": 350.0, "layered/scale": 0.3})
     theirs = xrd.refine_series(patterns, model, engine="gsas2", curves=True)
     ours = xrd.refine_series(patterns, model, engine="native", curves=True)
     assert (theirs["status"] == "converged").all()
     for name in ("a", "c", "volume", "scale", "size", "strain", "background"):
-        assert off(ours, theirs, name) < 0.2, name
+        assert off(ours, theirs, name) < SINGLE_PRECISION, name
         np.testing.assert_allclose(theirs[f"{name}_errors"], ours[f"{name}_errors"], rtol=0.02, err_msg=name)
-    np.testing.assert_allclose(theirs["rwp"], ours["rwp"], atol=1e-5)
+    np.testing.assert_allclose(theirs["rwp"], ours["rwp"], atol=2e-5)
     np.testing.assert_allclose(theirs["gof"], ours["gof"], rtol=1e-3)
     np.testing.assert_array_equal(theirs["points"], ours["points"])
     np.testing.assert_array_equal(np.isfinite(theirs["calculated"]), np.isfinite(ours["calculated"]))
@@ -60,7 +61,7 @@ def test_tied_parameters_are_tied_in_gsas2(folder: Path) -> None:
     patterns = files.patterns(folder, 1)
     theirs = xrd.refine(patterns, model, engine="gsas2", curves=False)
     ours = xrd.refine(patterns, model, engine="native", curves=False)
-    assert off(ours, theirs, "estimate") < 0.2
+    assert off(ours, theirs, "estimate") < SINGLE_PRECISION
     np.testing.assert_allclose(theirs["estimate_errors"], ours["estimate_errors"], rtol=0.03)
     setting = theirs.isel(frame=0).set_index(parameter="parameter")["setting"]
     occupied = [float(setting.sel(parameter=f"layered/{site}1.occupancy")) for site in ("Ni", "Co")]
