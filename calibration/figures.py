@@ -131,6 +131,4 @@ def _draw_sectors(figure: Figure, axes: Axes, ds: xr.Dataset) -> None:
 
 
 def _with_grey() -> Any:
-    cmap = plotting.colormap().copy()
-    cmap.set_bad("0.6")
-    return cmap
+    return plotting.colormap().with_extremes(bad="0.6")

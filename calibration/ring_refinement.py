@@ -24,6 +24,9 @@ HUBER = 1.5
 OUTLIER = 6.0
 """Misses beyond so many standard deviations do not count."""
 
+BLOCKS = (12, 4)
+"""Blocks of azimuth and of rings whose misses may go together."""
+
 STEPS = 30
 
 
@@ -64,6 +67,7 @@ def refine(detector: Array, cells: Cells, rings: Array, pixel: float) -> Fit | N
 
     scatter = 0.0
     used: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = np.ones(target.size, dtype=bool)
+    weight = np.ones(target.size)
     normal = np.eye(5)
     for _ in range(STEPS):
         off = miss(p)
@@ -83,10 +87,31 @@ def refine(detector: Array, cells: Cells, rings: Array, pixel: float) -> Fit | N
             break
     if np.linalg.cond(normal) > 1e14:
         return None
-    covariance = np.linalg.inv(normal) * np.outer(scale, scale)
     q = p * scale
+    off, slopes = miss(p), flat_detector.slopes(miss, p)
+    together = _together(flat_detector.from_center(*q), cells, (weight * off)[:, None] * slopes, normal)
+    covariance = np.linalg.inv(normal) * np.outer(scale, scale) * together
     to_poni = flat_detector.slopes(lambda p: flat_detector.from_center(*(p * scale)), p) / scale
     return Fit(flat_detector.from_center(*q), to_poni @ covariance @ to_poni.T, scatter, used)
+
+
+def _together(detector: Array, cells: Cells, gradient: Array, normal: Array) -> float:
+    """Return by how much misses that go together raise the covariance; 1 where each is on its own.
+
+    Modules that stand askew push whole arcs the same way, and many points say no more than one. The
+    gradients of chi² are summed over blocks of azimuth and radius: with independent misses their scatter is
+    the normal matrix (P. J. Huber, Proc. 5th Berkeley Symp. 1 (1967) 221; K.-Y. Liang, S. L. Zeger,
+    Biometrika 73 (1986) 13).
+    """
+    turn = (flat_detector.azimuth(detector, cells.y, cells.x) / (2 * np.pi) * BLOCKS[0]).astype(
+        np.intp
+    ) % BLOCKS[0]
+    band = cells.ring * BLOCKS[1] // (int(cells.ring.max()) + 1)
+    block = turn * BLOCKS[1] + band
+    sums = np.stack(
+        [np.bincount(block, weights=column, minlength=BLOCKS[0] * BLOCKS[1]) for column in gradient.T]
+    )
+    return max(1.0, float(np.trace(np.linalg.solve(normal, sums @ sums.T)) / normal.shape[0]))
 
 
 def weigh(off: Array, own: Array) -> tuple[Array, float, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:

@@ -128,7 +128,7 @@ def test_bad_input_is_named(change: Any, options: Any, said: str) -> None:
 
 @pytest.mark.parametrize("calibrant", ["LaB6", "alpha_Al2O3"])
 def test_another_powder_fits_no_profile(calibrant: str) -> None:
-    with pytest.raises((FitError, CalibrationError), match="no profile|no clear reflection"):
+    with pytest.raises((FitError, CalibrationError), match=r"no profile|no clear reflection"):
         calibrate(pattern(PANEL), calibrant=calibrant)
 
 
