@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 import warnings
@@ -112,16 +113,26 @@ def oxides(data: Path) -> Iterator[Measured]:
     yield Measured(
         "steepest points of MnO, Mn2O3 and MnO2", ", ".join(f"{value:.2f}" for value in e0) + " eV"
     )
+    ranked = [xas.edge(xas.normalize(ds)) for ds in first]
+    for number, text in ((2, "MnO and MnO2"), (3, "MnO, Mn2O3 and MnO2")):
+        chosen = [0, 2] if number == 2 else [0, 1, 2]
+        found = xas.valence(ranked[1], [ranked[n] for n in chosen], [(2, 3, 4)[n] for n in chosen])
+        yield Measured(
+            f"valence of Mn2O3 by half height, from a line through {text}",
+            f"{float(found['valence']):.2f} ± {float(found['valence_errors']):.2f}",
+            "3",
+            "its formula; two standards cannot say how well they predict",
+        )
     for formula, name in OXIDES:
         repeats: list[Any] = [
             beamline.read(data / "xas/oxides" / name.replace("01", f"0{number}")) for number in (1, 2, 3)
         ]
         scans = [xas.edge(xas.normalize(ds)) for ds in repeats]
-        found = [float(ds["edge_energy"]) for ds in scans]
+        edges = [float(ds["edge_energy"]) for ds in scans]
         yield Measured(
             f"half height of {formula}, first scan",
-            f"{found[0]:.2f} ± {float(scans[0]['edge_energy_errors']):.2f} eV",
-            f"{found[1]:.2f} and {found[2]:.2f} eV",
+            f"{edges[0]:.2f} ± {float(scans[0]['edge_energy_errors']):.2f} eV",
+            f"{edges[1]:.2f} and {edges[2]:.2f} eV",
             "the other two scans of the XAS Data Library",
         )
 
@@ -303,6 +314,42 @@ def feff(_: Path) -> Iterator[Measured]:
         )
 
 
+def distances(_: Path) -> Iterator[Measured]:
+    """Yield what comes back of the shells of a simulated series, by one fit and by a second one."""
+    with tempfile.TemporaryDirectory() as name:
+        states = {"BR": simulate.STATES["BR"]}
+        record = simulate.write_scans(name, states, repeats=1, seed=5, photons=1e9)
+        truth = json.loads(record.read_text())["scans"]
+        read: list[Any] = [beamline.read(Path(name) / f"{label}.xdi") for label in truth]
+        scans = xas.align(read)
+        normalised = xas.normalize(scans, post=(150, 620))
+        paths = xas.feff(Path(name) / "structure.cif", "Ni")
+        small = xas.feff(Path(name) / "structure.cif", "Ni", radius=4.5)
+
+    def of(key: str) -> Any:
+        return np.array([[scan[key][element] for element in ("O", "Ni")] for scan in truth.values()])
+
+    once = xas.fit(xas.fourier(xas.exafs(normalised)), paths, 1.2, 3.2)
+    twice = xas.fit(xas.fourier(xas.exafs(normalised, standard=once)), paths, 1.2, 3.2)
+    other = xas.fit(xas.fourier(xas.exafs(normalised)), small, 1.2, 3.2)
+    kinds = (
+        (once, "a single fit"),
+        (twice, "a second fit, the first one's shells no background"),
+        (other, "a single fit with paths of a cluster of 4.5 Å, not the 6 Å it was made with"),
+    )
+    for fit, text in kinds:
+        off = 1e3 * (fit["distance"].values - of("distance_angstrom"))
+        ratio = fit["sigma2"].values / of("sigma2_angstrom2")
+        for index, shell in enumerate(("O", "Ni")):
+            yield Measured(
+                f"Ni-{shell} of five simulated states, {text}: distance, and σ² over its true value",
+                f"{off[:, index].mean():+.1f} mÅ, largest {np.abs(off[:, index]).max():.1f}; "
+                f"{ratio[:, index].mean():.2f}",
+                f"0 ± {1e3 * float(fit['distance_errors'].values[:, index].mean()):.1f} mÅ; 1",
+                "what was simulated",
+            )
+
+
 def _stack(seed: int, level: float, shifts: Any) -> xr.Dataset:
     """Return a series of simulated scans whose edges are shifted (eV)."""
     energy = simulate.energy_axis()
@@ -340,4 +387,5 @@ QUANTITIES = {
     "athena": Quantity(athena, real=True),
     "larch": Quantity(larch, real=True),
     "feff": Quantity(feff),
+    "distances": Quantity(distances),
 }

@@ -34,6 +34,7 @@ kmax = 12.0
 # absorber = "Ni"
 # rmin = 1.2                      # angstrom
 # rmax = 3.5
+# refine_background = false       # one pass, as Artemis has it
 """.replace("{preparation}", PREPARATION)
 
 
@@ -48,6 +49,10 @@ class FitTable(Table):
     rmin: float = Field(default=1.2, gt=0, description="Begin of the fit in R, angstrom.")
     rmax: float = Field(default=3.5, gt=0, description="End of the fit in R, angstrom.")
     ignore: list[str] = Field(default=[], description='Shells to leave out ("O2").')
+    refine_background: bool = Field(
+        default=True,
+        description="Whether the background is removed once more, the fit as its standard, and fitted again.",
+    )
 
 
 class XasMeasurement(PreparedMeasurement):
@@ -169,7 +174,8 @@ def with_exafs(
     rbkg, kmin, kmax, kweight, window, dk
         Of `xas.exafs` and `xas.fourier`.
     shells
-        Of `xas.feff` and `xas.fit` (keys cif, absorber, site, rmin, rmax, ignore); None fits nothing.
+        Of `xas.feff` and `xas.fit` (keys cif, absorber, site, rmin, rmax, ignore), and refine_background;
+        None fits nothing.
     """
     import xarray as xr
 
@@ -188,9 +194,9 @@ def with_exafs(
         paths = feff(shells["cif"], shells["absorber"], site=shells["site"])
         limits = shells["rmin"], shells["rmax"], shells["ignore"]
         chi = fit(chi, paths, *limits)
-        # once more, with a background that leaves the shells found what they have below rbkg
-        chi = exafs(scans, rbkg=rbkg, kweight=weight, standard=chi)
-        chi = fit(fourier(chi, kmin, kmax, kweight, window, dk), paths, *limits)
+        if shells["refine_background"]:  # it leaves the shells found what they have below rbkg
+            chi = exafs(scans, rbkg=rbkg, kweight=weight, standard=chi)
+            chi = fit(fourier(chi, kmin, kmax, kweight, window, dk), paths, *limits)
     return xr.DataTree.from_dict({"scans": scans, "exafs": chi})
 
 

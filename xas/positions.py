@@ -13,8 +13,8 @@ All give E as a function of norm at the points around the edge; dE = Σ wⱼ d n
     of b (H. Dau, P. Liebisch, M. Haumann, Anal. Bioanal. Chem. 376 (2003) 562).
 ``centroid``
     The first moment of d norm/dE where norm goes from 0 to 1: E = E_h + 40 eV - ∫ norm dE, from 20 eV below
-    to 40 eV above the half height E_h (E. E. Alp, G. L. Goodman, L. Soderholm, S. M. Mini, M. Ramanathan,
-    G. K. Shenoy, A. S. Bommannavar, J. Phys.: Condens. Matter 1 (1989) 6463, for a fixed window).
+    to 40 eV above the half height E_h. It takes the white line and the first fine structure with it, and the
+    edge step: its error is five times that of the others.
 ``inflection``
     The zero of the second derivative of cubics fitted locally (tricube weights, 3 eV to either side, more on
     a coarse axis: W. S. Cleveland, J. Am. Stat. Assoc. 74 (1979) 829), nearest to where their slope is

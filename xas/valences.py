@@ -7,9 +7,10 @@ b v fitted to the standards, weighted by their errors, a sample of energy E has
     v = (E - a) / b,    σ_v² = (σ_E² + σ_line²(v)) / b²,
 
 σ_line from the covariance of a and b. Standards never lie on a line within the noise of their edges: their
-chemistry differs. With more than two of them the covariance is made larger by χ²/(N - 2) where that is above
-1, and so the error of a valence says how well standards predict. The same scatter belongs to the sample: it
-is not one of the standards, but as unlike them as they are unlike each other, which is in σ_E².
+chemistry differs. With more than two of them this scatter s is what makes χ²/(N - 2) of the line 1 (R. C.
+Paule, J. Mandel, J. Res. Natl. Bur. Stand. 87 (1982) 377); it is added to the error of every standard, and to
+that of the sample, which is as unlike the standards as they are unlike each other. Two standards lie on any
+line: then the error holds noise only, and is too small.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def valence(scans: xr.Dataset, standards: Sequence[xr.Dataset], valences: Sequen
     -------
     Dataset
         `scans` with ``valence`` and its error, from the errors of the edges, of the energy shifts where they
-        are known, and of the line; beyond the standards ``status`` says so. The attributes of ``valence``
-        hold the line (eV at valence 0, eV per valence) and its reduced χ².
+        are known, of the line, and the scatter of the standards; beyond the standards ``status`` says so. The
+        attributes of ``valence`` hold the line (eV at valence 0, eV per valence) and that scatter (eV).
 
     Raises
     ------
@@ -64,20 +65,17 @@ def valence(scans: xr.Dataset, standards: Sequence[xr.Dataset], valences: Sequen
     energies = np.array([float(energy[0]) for energy, _ in found])
     errors = np.array([float(error[0]) for _, error in found])
     design = np.column_stack([np.ones(known.size), known])
-    covariance = np.linalg.inv(design.T @ (design / errors[:, None] ** 2))
-    line = covariance @ (design.T @ (energies / errors**2))
-    off = energies - design @ line
+    line, covariance, chi2 = _line(design, energies, errors)
     freedom = known.size - 2
-    chi2 = float(np.sum((off / errors) ** 2)) / freedom if freedom else 1.0
-    covariance = covariance * max(1.0, chi2)
-    unlike = float(np.sum(off**2)) / freedom if freedom and chi2 > 1 else 0.0
+    scatter = _scatter(design, energies, errors) if freedom and chi2 > freedom else 0.0
+    line, covariance, _ = _line(design, energies, np.hypot(errors, scatter))
     a, b = line
     if abs(b) < 3 * np.sqrt(covariance[1, 1]):
         raise FitError("standards", "have no trend of the edge with valence", "take other standards")
     energy, error = _energies(scans)
     value = (energy - a) / b
     of_line = covariance[0, 0] + 2 * value * covariance[0, 1] + value**2 * covariance[1, 1]
-    sigma = np.sqrt(error**2 + unlike + of_line) / abs(b)
+    sigma = np.sqrt(error**2 + scatter**2 + of_line) / abs(b)
     status = Statuses(scans, value.size)
     for row in np.flatnonzero((value < known.min() - sigma) | (value > known.max() + sigma)):
         status.note(
@@ -89,7 +87,7 @@ def valence(scans: xr.Dataset, standards: Sequence[xr.Dataset], valences: Sequen
         "long_name": "valence",
         "energy_at_zero": float(a),
         "energy_per_valence": float(b),
-        "reduced_chi2": chi2,
+        "scatter_of_standards": scatter,
         "standards": ", ".join(f"{scan_name(ds, 0)} ({v:g})" for ds, v in zip(standards, known, strict=True)),
     }
     return scans.assign(
@@ -97,6 +95,24 @@ def valence(scans: xr.Dataset, standards: Sequence[xr.Dataset], valences: Sequen
         valence_errors=(dims, sigma if dims else sigma[0]),
         status=status.variable(),
     )
+
+
+def _line(design: Array, energies: Array, errors: Array) -> tuple[Array, Array, float]:
+    """Return (a, b), their covariance, and χ², of a weighted fit."""
+    weighted = design / errors[:, None]
+    covariance = np.asarray(np.linalg.inv(weighted.T @ weighted), dtype=float)
+    line = covariance @ (weighted.T @ (energies / errors))
+    return line, covariance, float(np.sum(((energies - design @ line) / errors) ** 2))
+
+
+def _scatter(design: Array, energies: Array, errors: Array) -> float:
+    """Return the scatter (eV) that makes χ² the number of standards less two."""
+    from scipy.optimize import brentq
+
+    def excess(scatter: float) -> float:
+        return _line(design, energies, np.hypot(errors, scatter))[2] - (len(energies) - 2)
+
+    return float(brentq(excess, 0.0, 2 * np.ptp(energies)))
 
 
 def _energies(ds: xr.Dataset) -> tuple[Array, Array]:

@@ -47,7 +47,11 @@ def result(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         files = ["{data_dir}/xas/athena/NiO.prj"]
         kmin = 3.0
         kmax = 12.0
-        fit = {{ cif = "{data_dir}/xas/feff/cif/NiO.cif", absorber = "Ni" }}
+
+        [xas.nio.fit]
+        cif = "{data_dir}/xas/feff/cif/NiO.cif"
+        absorber = "Ni"
+        refine_background = false  # as in the reference
         """
     )
     report = beamline.process(folder / "beamtime.toml")

@@ -139,6 +139,34 @@ def test_the_commands_reduce_and_fit(beamtime: Path, tmp_path: Path) -> None:
     assert "distance" in beamline.open(out)["exafs"]
 
 
+def test_the_command_names_the_scans_that_failed(
+    beamtime: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from beamline.cli import main
+
+    good = sorted((tmp_path / "raw").iterdir())[:2]
+    flat = simulate.scan(3, noise=5e-4)
+    random = np.random.default_rng(0)
+    flat["mu"] = ("energy", 0.5 + random.normal(0, 1e-3, flat.sizes["energy"]), flat["mu"].attrs)
+    bad = tmp_path / "aborted.xdi"
+    write_xdi(bad, flat)
+    out = tmp_path / "out.nc"
+    files = [str(file) for file in (*good, bad)]
+    # its foil is fine, so that it is aligned; its sample has no edge
+    assert main(["xas", *files, "-o", str(out), "--kmax", "11"]) == 1
+    told = capsys.readouterr()
+    assert "aborted: failed: " in told.err
+    assert "no edge" in told.out or "falls across" in told.out or "eV from the Ni K edge" in told.out
+    result = beamline.open(out)
+    assert [str(text).partition(":")[0] for text in result["scans"]["status"].values] == [
+        "ok",
+        "ok",
+        "failed",
+    ]
+    assert np.isfinite(result["exafs"]["chi_r"][:2]).all()
+    assert np.isnan(result["exafs"]["chi_r"][2]).all()
+
+
 def test_the_numbers_of_a_failed_fit_are_null() -> None:
     assert cli._without_nan([[1.0, float("nan")], []]) == [[1.0, None], []]
 
