@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from beamline import provenance
-from beamline.errors import CalibrationError, ConfigError, FitError, JoinError
+from beamline.errors import CalibrationError, ConfigError
 from xas import resampling
 from xas.drifts import Drift, model_drift
-from xas.normalization import scan_name, steepest_rise
-from xas.references import why_no_reference
-from xas.shifts import Shifts, find_shifts
+from xas.normalization import scan_name
+from xas.references import reference_shifts
+from xas.shifts import Shifts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,7 +46,7 @@ def align(
     d_spacing: float | None = None,
     drift: bool = False,
 ) -> xr.Dataset:
-    """Shift scans onto the energy of the first one and put them on its axis.
+    """Shift scans onto the energy of the first complete one and put them on its axis.
 
     Parameters
     ----------
@@ -90,16 +90,17 @@ def align(
     labels = [scan_name(ds, i) for i, ds in enumerate(parts)]
     spacing = _spacing(parts, along, d_spacing)
     axes = [ds["energy"].values.astype(float) for ds in parts]
+    first = resampling.first_complete(parts, [reference] if reference else [])
     found = Shifts(np.zeros(len(parts)), np.full(len(parts), np.nan), ("",) * len(parts))
     if reference is not None and len(parts) > 1:
-        found = _shifts(parts, axes, labels, reference)
+        found = reference_shifts(parts, labels, reference, first)
     model = _drift(found, parts) if drift and reference is not None and len(parts) > 1 else None
     shifts, errors = (found.shift, found.errors) if model is None else (model.shift, model.errors)
     status = [
-        resampling.OK if np.isfinite(shift) else f"failed: its {reference} {problem}"
-        for shift, problem in zip(shifts, found.problem, strict=True)
+        resampling.status_of(ds) if np.isfinite(shift) else f"failed: its {reference} {problem}"
+        for ds, shift, problem in zip(parts, shifts, found.problem, strict=True)
     ]
-    e0 = _edge(parts[0])
+    e0 = resampling.edge_of(parts[first])
     moved = [
         _moved(axis, shift, e0, spacing) if np.isfinite(shift) else axis
         for axis, shift in zip(axes, shifts, strict=True)
@@ -118,46 +119,6 @@ def align(
             f"{size:+.3f} ± {error:.3f} eV before {labels[at]}" for at, size, error in model.jumps
         )
     return out
-
-
-def _shifts(parts: list[xr.Dataset], axes: list[Array], labels: list[str], reference: str) -> Shifts:
-    """Return the shift of every scan against the first."""
-    missing = [label for label, ds in zip(labels, parts, strict=True) if reference not in ds]
-    if missing:
-        reason = str(parts[labels.index(missing[0])].attrs.get("mu_ref_from", ""))
-        raise JoinError(
-            missing[0], f"has no {reference}{f' ({reason})' if reason else ''}", 'align on "mu", or on None'
-        )
-    if reference == "mu_ref" and (reason := why_no_reference(parts[0])):
-        raise JoinError(
-            labels[0], f"has a mu_ref that is no reference: {reason}", 'align on "mu", or on None'
-        )
-    energies, spectra = [], []
-    for label, axis, ds in zip(labels, axes, parts, strict=True):
-        values = ds[reference].values.astype(float)
-        good = np.isfinite(values)
-        if good.sum() < 20:
-            raise FitError(label, f"its {reference} has {int(good.sum())} finite points")
-        energies.append(axis[good])
-        spectra.append(values[good])
-    found = find_shifts(energies, spectra)
-    failed = [n for n, problem in enumerate(found.problem) if problem]
-    if failed and len(failed) >= len(parts) - 1:
-        first = failed[0]
-        raise FitError(
-            labels[first],
-            f"its {reference} {_told(found.problem[first], labels[0])}",
-            "is it the same foil?",
-        )
-    if failed:
-        told = "; ".join(f"{labels[n]} ({_told(found.problem[n], labels[0])})" for n in failed)
-        warnings.warn(f"{len(failed)} scan(s) cannot be aligned on {reference}: {told}", stacklevel=4)
-    problems = tuple(_told(problem, labels[0]) if problem else "" for problem in found.problem)
-    return Shifts(found.shift, found.errors, problems)
-
-
-def _told(problem: str, first: str) -> str:
-    return f"{problem} that of {first}" if problem == "does not look like" else problem
 
 
 def _drift(found: Shifts, parts: list[xr.Dataset]) -> Drift | None:
@@ -201,12 +162,6 @@ def _moved(axis: Array, shift: float, e0: float, spacing: float | None) -> Array
         return turned(axis, float(after - before), spacing)
     except CalibrationError as error:
         raise ConfigError("d_spacing", f"of {spacing:g} angstrom makes no sense: {error}") from error
-
-
-def _edge(ds: xr.Dataset) -> float:
-    mu = ds["mu"].values.astype(float)
-    good = np.isfinite(mu)
-    return steepest_rise(ds["energy"].values.astype(float)[good], mu[good])
 
 
 def _stack(

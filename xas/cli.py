@@ -29,6 +29,9 @@ def reduce(
     mono: Annotated[
         Path | None, typer.Option(help="Calibration of the monochromator, a record of calibration.mono.")
     ] = None,
+    detectors: Annotated[
+        bool, typer.Option(help="Sum the elements of a fluorescence detector, corrected for dead time.")
+    ] = False,
     deglitch: Annotated[bool, typer.Option(help="Replace glitches; each is recorded.")] = False,
     rebin: Annotated[bool, typer.Option(help="Average quick scans on a usual grid.")] = False,
     merge: Annotated[
@@ -98,6 +101,7 @@ def reduce(
         d_spacing=d_spacing,
         drift=drift,
         mono=mono.absolute() if mono else None,
+        detectors={} if detectors else None,
         deglitch={} if deglitch else None,
         rebin={} if rebin else None,
         merge=merge,

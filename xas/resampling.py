@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamline.errors import JoinError, SchemaError
+from beamline.errors import FitError, JoinError, SchemaError
 from xas.noise import point_noise
-from xas.normalization import ATHENA, stored_values
+from xas.normalization import ATHENA, scan_name, steepest_rise, stored_values
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,6 +25,8 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 OK = "ok"
 LACKS = 0.25
 """A scan that lacks more than this part of the usual range is partial."""
+FEWEST = 20
+"""A scan with fewer finite points than these says nothing."""
 ROOM = 15.0
 """A scan that ends less than this (eV) above the edge says nothing about the step."""
 
@@ -56,6 +58,38 @@ def single_scans(scans: xr.DataTree | xr.Dataset | Iterable[xr.Dataset]) -> list
     if not parts:
         raise SchemaError("scans", "are empty")
     return [ds if np.all(np.diff(ds["energy"].values) > 0) else ds.sortby("energy") for ds in parts]
+
+
+def first_complete(parts: Sequence[xr.Dataset], names: Sequence[str]) -> int:
+    """Return the number of the first scan that is long enough, with numbers for μ and the variables named."""
+    spans = np.array([float(np.ptp(ds["energy"].values)) for ds in parts])
+    for n, ds in enumerate(parts):
+        variables = [name for name in ("mu", *names) if name in ds]
+        there = all(np.isfinite(ds[name].values).mean() > 1 - LACKS for name in variables)
+        if spans[n] > (1 - LACKS) * float(np.median(spans)) and there:
+            return n
+    return 0
+
+
+def edge_of(ds: xr.Dataset) -> float:
+    """Return the steepest rise of a scan, eV.
+
+    Raises
+    ------
+    FitError
+        It has fewer than `FEWEST` points.
+    """
+    mu = ds["mu"].values.astype(float)
+    good = np.isfinite(mu)
+    if good.sum() < FEWEST:
+        raise FitError(scan_name(ds, 0), f"has {int(good.sum())} finite points", "leave it out")
+    return steepest_rise(ds["energy"].values.astype(float)[good], mu[good])
+
+
+def status_of(ds: xr.Dataset) -> str:
+    """Return whether a scan has enough points to have a place in a stack."""
+    count = int(np.isfinite(ds["mu"].values).sum())
+    return OK if count >= FEWEST else f"failed: has {count} finite points"
 
 
 def same_edge(parts: Sequence[xr.Dataset]) -> None:

@@ -35,6 +35,8 @@ START = 1.0
 """Distance of the shifts the fit may begin at, eV: a third of the width of a rise."""
 SOFT = 3.0
 """Residuals far beyond so many standard deviations count in proportion, not as their square."""
+UNLIKE = "does not look like"
+"""What is said of a spectrum that is not that of the first foil."""
 BATCH = 128
 """Spectra fitted at once: what the caches hold."""
 
@@ -56,16 +58,18 @@ class Shifts:
     problem: tuple[str, ...]
 
 
-def find_shifts(axes: Sequence[Array], spectra: Sequence[Array]) -> Shifts:
-    """Return the shifts against the first spectrum.
+def find_shifts(axes: Sequence[Array], spectra: Sequence[Array], template: int = 0) -> Shifts:
+    """Return the shifts against one spectrum, the first if not said otherwise.
 
     Parameters
     ----------
     axes, spectra
-        Of each scan its energies (eV), increasing, and the absorption of the foil; without gaps. What the
-        first spectrum lacks cannot be made up for: it covers the edge.
+        Of each scan its energies (eV), increasing, and the absorption of the foil; without gaps.
+    template
+        Number of the spectrum the others are compared with. What it lacks cannot be made up for: it covers
+        the edge.
     """
-    energy, target = axes[0], spectra[0]
+    energy, target = axes[template], spectra[template]
     e0 = steepest_rise(energy, target)
     near = (energy > e0 + WINDOW[0] - 2 * REACH) & (energy < e0 + WINDOW[1] + 2 * REACH)
     curve = _template(energy[near], target[near], point_noise(energy, target, e0)[near])
@@ -77,7 +81,7 @@ def find_shifts(axes: Sequence[Array], spectra: Sequence[Array]) -> Shifts:
     ]
     shift, errors = (np.concatenate([getattr(part, name) for part in found]) for name in ("shift", "errors"))
     # what smoothing does to F shifts all spectra alike, the first one too
-    return Shifts(shift - shift[0], errors, tuple(text for part in found for text in part.problem))
+    return Shifts(shift - shift[template], errors, tuple(text for part in found for text in part.problem))
 
 
 def _template(energy: Array, target: Array, sigma: Array) -> Callable[..., Array]:
@@ -118,13 +122,7 @@ def _batch(
         )
         like = 0.05 < coefficients[n, 0] < 20 and misfit[n] <= 0.1 * span * coefficients[n, 0]
         settled = abs(shift[n] - start[n]) < 3 * START
-        problem.append(
-            "does not cover the edge"
-            if not covered
-            else "does not look like"
-            if not (like and settled)
-            else ""
-        )
+        problem.append("does not cover the edge" if not covered else UNLIKE if not (like and settled) else "")
     bad = np.array([bool(text) for text in problem])
     return Shifts(np.where(bad, np.nan, shift), np.where(bad, np.nan, errors), tuple(problem))
 

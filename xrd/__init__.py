@@ -58,6 +58,6 @@ if TYPE_CHECKING:
     from xrd.refinement import calculate as calculate
     from xrd.refinement import refine as refine
     from xrd.refinement import refine_series as refine_series
-    from xrd.streaming import stream as stream
     from xrd.site_links import link_mixing as link_mixing
     from xrd.site_links import link_tetrahedral as link_tetrahedral
+    from xrd.streaming import stream as stream

@@ -345,3 +345,26 @@ def test_numbers_survive_a_literal(numbers: list[float]) -> None:
 @settings(deadline=None, max_examples=60)
 def test_any_text_is_sniffed_without_error(text: str) -> None:
     assert xas_columns.sniff(text.encode(), Path("x")) in (True, False)
+
+
+@pytest.mark.parametrize("rates", [True, False])
+def test_single_detectors_are_kept(tmp_path: Path, rates: bool) -> None:
+    rise = 1 + MU
+    columns = {"energy eV": ENERGY, "i0": np.full(ENERGY.size, 1e6)}
+    for n in (1, 2, 3):
+        columns[f"Ni_Ka_mca{n}"] = 1e4 * n * rise
+        if rates:
+            columns[f"ICR_mca{n}"] = np.full(ENERGY.size, 1.1e5)
+            columns[f"OCR_mca{n}"] = np.full(ENERGY.size, 1e5)
+    head = ["# XDI/1.0", "# Element.symbol: Ni", "# Element.edge: K"]
+    head += [f"# Column.{n}: {name}" for n, name in enumerate(columns, 1)]
+    rows = zip(*columns.values(), strict=True)
+    file = tmp_path / "detectors.xdi"
+    file.write_text("\n".join([*head, "# ---", *(" ".join(f"{v:.8g}" for v in row) for row in rows)]) + "\n")
+    ds = beamline.read(file)
+    assert isinstance(ds, xr.Dataset)
+    assert ds["detector"].values.tolist() == ["mca1", "mca2", "mca3"]
+    np.testing.assert_allclose(ds["detector_counts"][2], 3e4 * rise, rtol=1e-6)
+    assert ("dead_time_factor" in ds) is rates
+    if rates:
+        np.testing.assert_allclose(ds["dead_time_factor"], 1.1)

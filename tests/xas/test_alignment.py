@@ -242,3 +242,32 @@ def test_a_drift_that_is_not_smooth_is_not_smoothed() -> None:
     with pytest.warns(UserWarning, match="each scan keeps its own"):
         out = xas.align(scans, drift=True)
     np.testing.assert_allclose(out["energy_shift"], walk - walk[0], atol=0.02)
+
+
+def test_a_bad_first_scan_does_not_spoil_the_others() -> None:
+    for spoil in ("aborted", "noise", "nothing"):
+        scans = [simulate.scan(n, noise=3e-4, label=f"s{n}", drift=0.2 * n) for n in range(5)]
+        if spoil == "aborted":
+            scans[0] = scans[0].sel(energy=slice(None, 8300))
+        elif spoil == "noise":
+            scans[0]["mu_ref"] = 0 * scans[0]["mu_ref"] + np.random.default_rng(0).normal(
+                0, 1, scans[0].sizes["energy"]
+            )
+        else:
+            scans[0]["mu_ref"] = np.nan * scans[0]["mu_ref"]
+        with pytest.warns(UserWarning, match="1 scan.*s0"):
+            out = xas.align(scans)
+        assert str(out["alignment"].values[0]).startswith("failed: its mu_ref ")
+        np.testing.assert_allclose(out["energy_shift"][1:], [0, 0.2, 0.4, 0.6], atol=0.01)
+        assert float(out["energy"][-1]) > 9000
+
+
+def test_a_stack_with_failed_scans_is_aligned_again() -> None:
+    scans = [simulate.scan(n, noise=3e-4, label=f"s{n}", drift=0.2 * n) for n in range(4)]
+    scans[2]["mu_ref"] = np.nan * scans[2]["mu_ref"]
+    with pytest.warns(UserWarning, match="s2"):
+        first = xas.align(scans)
+    again = xas.align(first, reference=None)
+    assert [str(text).split(":")[0] for text in again["alignment"].values] == ["ok", "ok", "failed", "ok"]
+    assert np.isnan(again["mu"][2]).all()
+    np.testing.assert_allclose(again["mu"][[0, 1, 3]], first["mu"][[0, 1, 3]])

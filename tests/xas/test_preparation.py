@@ -138,3 +138,20 @@ def test_numbers_of_labels() -> None:
     for pattern, problem in wrong.items():
         with pytest.raises(ConfigError, match=problem):
             with_parts_of_labels(scans, pattern)
+
+
+@pytest.mark.filterwarnings("ignore:x_3.0V_1. 1 point")
+def test_what_was_prepared_can_be_made_again(folder: Path) -> None:
+    from xas.measurement import collect
+
+    foil = simulate.scan(0, 1e-4).assign_attrs(d_spacing=3.1356)
+    foil["mu"] = foil["mu_ref"]
+    record = calibration.mono.calibrate(foil, "Ni", largest=20)
+    files = sorted((folder / "raw").iterdir())
+    tree = collect([beamline.read(file) for file in files], [file.name for file in files])
+    prepared: Any = calibration.mono.apply(xas.rebin(xas.deglitch(tree)), record)
+    merged = xas.merge(xas.align(prepared, along="angle", d_spacing=3.1356), by="_[0-9]$")
+    beamline.save(merged, folder / "merged.nc")
+    again = beamline.replay(beamline.open(folder / "merged.nc"), search=[folder])
+    assert isinstance(again.result, xr.Dataset)
+    np.testing.assert_array_equal(again.result["mu"], merged["mu"])
