@@ -64,7 +64,7 @@ def photon_transfer(
     reach
         How many pixels away light spreads.
     lag
-        How many frames later charge is read; needs more than four times as many frames.
+        How many frames later charge is read; needs 2 (2 lag + 1) frames or more.
 
     Returns
     -------

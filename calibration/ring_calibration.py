@@ -30,6 +30,9 @@ LIMIT = 0.5
 FOUND = 0.4
 """A geometry by which less than this part of the visible sectors has its ring is refused."""
 
+QUALITY = 0.35
+"""So is one of less `Judgement.quality`: by chance, rings are found here and there and not far off."""
+
 CONFIDENT = 0.1
 """A geometry whose quality is not better by this than that at any other distance is refused."""
 
@@ -82,7 +85,8 @@ def calibrate(
     ------
     CalibrationError
         The input makes no sense, the rings do not determine a geometry, or the best one is worse than `LIMIT`
-        pixels, shows less than `FOUND` of its rings, or is not the only one (`CONFIDENT`).
+        pixels, shows less than `FOUND` of its rings, has less `QUALITY`, or is not the only one
+        (`CONFIDENT`).
     """
     wavelength = _wavelength(wavelength)
     frame = frame_of(image, pixel_size, mask, orientation, polarization)
@@ -231,7 +235,7 @@ def judge(
 def _accept(found: Found, powder: Calibrant) -> None:
     """Refuse a geometry that the rings do not bear out."""
     judgement = found.judgement
-    if judgement.residual_px > LIMIT or judgement.found < FOUND:
+    if judgement.residual_px > LIMIT or judgement.found < FOUND or judgement.quality < QUALITY:
         raise CalibrationError(
             "calibration image",
             f"fits no geometry: the rings of {powder.name} are {_misfit(judgement)}",

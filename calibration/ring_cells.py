@@ -27,6 +27,12 @@ FEWEST = 12
 FEW = 30
 """A cell of so many pixels knows its noise as well as all cells together tell it."""
 
+SETTLED = 1e-5
+"""A centre that moves by less, in units of the reach, has settled."""
+
+UNSETTLED = 0.05
+"""The fit ends when all but this part of the cells have settled: those without a ring never do."""
+
 STEPS = 12
 """Steps of the fit; a centre that still moves then is not used."""
 
@@ -132,10 +138,11 @@ def fit_cells(pixels: Pixels, detector: Array, rings: Array, reach: Array, secto
         parameters[:, 1] = np.clip(parameters[:, 1], -1.0, 1.0)
         parameters[:, 2] = np.clip(parameters[:, 2], 0.02, 1.0)
         moved = np.abs(step[:, 1])
-        with np.errstate(all="ignore"):
-            covariance = _inverse(damped) * (_gain(chi2, size - 5, height) / height)[:, None, None]
+        if (moved > SETTLED).mean() < UNSETTLED:
+            break
     h, c, w, _, _ = parameters.T
     with np.errstate(all="ignore"):
+        covariance = _inverse(damped) * (_gain(chi2, size - 5, height) / height)[:, None, None]
         error = np.sqrt(covariance[:, 1, 1])
         clear = h > HEIGHT * np.sqrt(covariance[:, 0, 0])
     both = np.minimum.reduceat(t, start) < c - 1.2 * w
