@@ -18,7 +18,7 @@ __getattr__, __dir__ = attach(
         "group": "xrd.groups:group",
         "read_mask": "xrd.masks:read_mask",
         "stream": "xrd.streaming:stream",
-        "sensor_absorption": "xrd.parameters:sensor_absorption",
+        "sensor_absorption": "xrd.sensor:sensor_absorption",
         "simulate": "xrd.simulate",
         "figures": "xrd.figures",
         "frame_figures": "xrd.frame_figures",
@@ -37,5 +37,5 @@ if TYPE_CHECKING:
     from xrd.masking import find_mask as find_mask
     from xrd.masking import find_spots as find_spots
     from xrd.masks import read_mask as read_mask
-    from xrd.parameters import sensor_absorption as sensor_absorption
+    from xrd.sensor import sensor_absorption as sensor_absorption
     from xrd.streaming import stream as stream
