@@ -27,9 +27,9 @@ __getattr__, __dir__ = attach(
         "link_tetrahedral": "xrd.site_links:link_tetrahedral",
         "read_mask": "xrd.masks:read_mask",
         "stream": "xrd.streaming:stream",
-        "sensor_absorption": "xrd.parameters:sensor_absorption",
         "refine": "xrd.refinement:refine",
         "refine_series": "xrd.refinement:refine_series",
+        "sensor_absorption": "xrd.sensor:sensor_absorption",
         "simulate": "xrd.simulate",
         "figures": "xrd.figures",
         "frame_figures": "xrd.frame_figures",
@@ -52,12 +52,12 @@ if TYPE_CHECKING:
     from xrd.models import Background as Background
     from xrd.models import Hump as Hump
     from xrd.models import Model as Model
-    from xrd.parameters import sensor_absorption as sensor_absorption
     from xrd.phases import Phase as Phase
     from xrd.phases import Site as Site
     from xrd.refinement import calculate as calculate
     from xrd.refinement import refine as refine
     from xrd.refinement import refine_series as refine_series
+    from xrd.sensor import sensor_absorption as sensor_absorption
     from xrd.site_links import link_mixing as link_mixing
     from xrd.site_links import link_tetrahedral as link_tetrahedral
     from xrd.streaming import stream as stream

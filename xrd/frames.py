@@ -96,6 +96,25 @@ class Frames(NamedTuple):
                 "use the geometry of this detector and binning",
             )
 
+    def check_exposure(self, dark: float) -> None:
+        """Refuse a dark image of another exposure time (s; NaN: not stated).
+
+        Raises
+        ------
+        CalibrationError
+            A frame states another one.
+        """
+        if "exposure" not in self.coords:
+            return
+        off = np.abs(self.coords["exposure"].values / dark - 1)
+        if (off > 0.01).any():
+            index = int(np.argmax(off > 0.01))
+            raise CalibrationError(
+                self.name(index),
+                f"was exposed for {self.coords['exposure'].values[index]:g} s, the dark image for {dark:g} s",
+                "use a dark image of the same exposure",
+            )
+
 
 def frames_of(images: xr.Dataset | xr.DataArray | Image) -> Frames:
     """Return images as frames; bare arrays are counts.

@@ -164,8 +164,8 @@ class Kernel:
         Centres of the bins along the axis.
     correlation
         Correlation of the error of a bin with that of the next, for an even light; None without splitting.
-    dark_exposures
-        Exposures the dark image is the mean of; 0 without.
+    dark
+        The dark image; None without.
 
     Raises
     ------
@@ -185,12 +185,11 @@ class Kernel:
         flat = flat_of(setup.flat, shape)
         if flat is not None:
             norm *= flat
-        dark, self.dark_exposures = dark_of(setup.dark, shape)
-        row = self._rows(norm, dark)
-        if dark is None:
-            self._dark = np.empty(0, np.float32)
-        else:
-            self._dark = np.where(np.isfinite(dark), dark, np.float32(0)).ravel()
+        self.dark = dark_of(setup.dark, shape)
+        row = self._rows(norm)
+        self._dark = np.empty(0, np.float32)
+        if self.dark is not None:
+            self._dark = np.nan_to_num(self.dark.image, posinf=0.0, neginf=0.0).ravel()
         self._norm = np.where(row >= 0, norm, np.float32(0)).ravel()
         self._settled = np.zeros((self.size + 1, len(sums.SETTLED)))
         self.correlation: NDArray[np.float64] | None = None
@@ -293,15 +292,15 @@ class Kernel:
             darks[slot] = self._dark
         return slot, starts[:-1], norms, darks
 
-    def _rows(self, norm: NDArray[np.float32], dark: NDArray[np.float32] | None) -> NDArray[np.int32]:
+    def _rows(self, norm: NDArray[np.float32]) -> NDArray[np.int32]:
         """Return the number of the sector of every pixel, -1 where it is not used."""
         setup = self.setup
         used = norm > 0
         mask = mask_of(setup.mask, setup.shape, setup.geometry, setup.mask_orientation)
         if mask is not None:
             used &= ~mask
-        if dark is not None:
-            used &= np.isfinite(dark)
+        if self.dark is not None:
+            used &= np.isfinite(self.dark.image)
         row = np.where(used, np.int32(0), np.int32(-1))
         if setup.sectors:
             first = setup.sectors[0]

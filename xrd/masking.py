@@ -5,9 +5,8 @@ percentile of the means of its sectors, which neither a shadow on half of the ri
 pixels reaches. Times the normalisation of the pixel (solid angle, polarisation) this is what is expected of
 it, and compared with that
 
-* a **shadow** is an area in which the mean of 7 × 7 pixels is less than 0.6 of what is expected, 200 pixels
-  large at
-  least, and reaching over many rings: a weak part of a textured ring is long, but narrow in 2θ;
+* a **shadow** is an area in which the mean of 7 × 7 pixels is less than 0.6 of what is expected, at least 200
+  pixels large, and reaching over many rings: a weak part of a textured ring is long, but narrow in 2θ;
 * **dead** or **hot** is a pixel of signal s, where μ is expected, with :math:`2 |\sqrt s - \sqrt μ|` beyond
   6 standard deviations, and less than a third of μ, or more than three times, in the median of all frames.
   (On the scale of the square root, photons scatter equally everywhere. In a single frame, a spot of one

@@ -72,8 +72,10 @@ def noise_of(frames: Frames, parameters: dict[str, Any]) -> Noise:
 def means(kernel: Kernel, frames: Frames, noise: Noise, parameters: dict[str, Any]) -> Means:
     """Return the means of the bins of frames; parameters are those of `xrd.integrate`."""
     low, top = limits(frames.counts.dtype, frames.is_counts, parameters["saturation"])
-    if kernel.dark_exposures and parameters["read_noise"]:
-        noise = noise._replace(read=noise.read + parameters["read_noise"] ** 2 / kernel.dark_exposures)
+    if kernel.dark is not None:
+        frames.check_exposure(kernel.dark.exposure)
+        if parameters["read_noise"]:
+            noise = noise._replace(read=noise.read + parameters["read_noise"] ** 2 / kernel.dark.exposures)
     if parameters["clip"] is None and parameters["trim"] is None:
         return _plain(kernel, frames.counts, noise, low, top)
     clip, trim = parameters["clip"], parameters["trim"]

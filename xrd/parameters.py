@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from beamline import units
-from beamline.errors import ConfigError, DataFileError, SchemaError
+from beamline.errors import ConfigError, DataFileError
 from calibration import geometry as geometries
 from calibration.geometry import Geometry
 from xrd import pixels
 from xrd.kernel import SPLITTING, Setup
+from xrd.sensor import sensor_absorption
 from xrd.sources import Source
 
 if TYPE_CHECKING:
     from pyFAI.integrator.azimuthal import AzimuthalIntegrator
-
-HC = 12398.419843320026
-"""Planck's constant times the speed of light in eV angstrom (exact in the SI)."""
 
 MOST_SHARED_BINS = 50_000
 """A pixel near the beam would lie in more bins than its run can count."""
@@ -128,45 +124,6 @@ def range_along(parameters: Mapping[str, Any], wavelength: float) -> tuple[float
         pixels.position_of(low, axis, wavelength),
         pixels.position_of(high, axis, wavelength),
     )
-
-
-DENSITIES = {"Si": 2.329, "Ge": 5.323, "GaAs": 5.318, "CdTe": 5.85, "CsI": 4.51, "Gd2O2S": 7.34, "Se": 4.28}
-"""Densities of sensors in g/cm³: of the solids, Se amorphous (CRC Handbook of Chemistry and Physics)."""
-
-
-def sensor_absorption(sensor: str, wavelength: float) -> float:
-    """Return μt of a sensor at normal incidence.
-
-    Parameters
-    ----------
-    sensor
-        Formula and thickness, ``"CsI 500 um"``, and a density in g/cm³ where it is not that of the solid
-        (screens of powder: ``"Gd2O2S 100 um 4.0"``).
-    wavelength
-        In angstrom.
-
-    Raises
-    ------
-    ConfigError
-        It is not such a text, or the density is not known.
-    """
-    found = re.fullmatch(r"\s*([A-Z]\w*)\s+([\d.]+\s*[a-zµμ]+)(?:\s+([\d.]+))?\s*", sensor)
-    if found is None:
-        raise ConfigError("sensor", f"is {sensor!r}", 'write formula and thickness: "CsI 500 um"')
-    formula, thickness, density = found.groups()
-    if density is None and formula not in DENSITIES:
-        raise ConfigError(
-            "sensor", f"is of {formula}, whose density is not known", f'add it in g/cm³: "{sensor} 5.0"'
-        )
-    import xraydb
-
-    try:
-        centimetres = units.magnitude(thickness, "cm")
-        grams = float(density or DENSITIES.get(formula, 0.0))
-        per_centimetre = xraydb.material_mu(formula, HC / wavelength, density=grams)
-    except (SchemaError, ValueError, KeyError) as error:
-        raise ConfigError("sensor", f"is {sensor!r} ({error})", 'write "CsI 500 um"') from error
-    return float(per_centimetre * centimetres)
 
 
 def as_geometry(geometry: Geometry | AzimuthalIntegrator | str | os.PathLike[str]) -> Geometry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -85,15 +85,33 @@ def flat_of(source: Source, shape: tuple[int, int]) -> NDArray[np.float32] | Non
     """
     if source.value is None:
         return None
-    flat, _ = _mean_image("flat", source.value, shape)
+    flat = _mean_image("flat", source.value, shape)[0]
     flat = np.where(np.isfinite(flat) & (flat > 0), flat, 0.0)
     if not flat.any():
         raise ConfigError("flat", "has no pixel above 0", "give the sensitivity of the pixels")
     return np.asarray(flat / np.median(flat[flat > 0]), dtype=np.float32)
 
 
-def dark_of(source: Source, shape: tuple[int, int]) -> tuple[NDArray[np.float32] | None, float]:
-    """Return the dark image (y, x), NaN in pixels without one, and the number of exposures it is the mean of.
+class Dark(NamedTuple):
+    """A dark image.
+
+    Attributes
+    ----------
+    image
+        Signal (y, x), NaN in pixels without one.
+    exposures
+        Number of exposures it is the mean of.
+    exposure
+        Time of one in s; NaN where it is not stated.
+    """
+
+    image: NDArray[np.float32]
+    exposures: float
+    exposure: float
+
+
+def dark_of(source: Source, shape: tuple[int, int]) -> Dark | None:
+    """Return the dark image; None where there is none.
 
     Raises
     ------
@@ -101,13 +119,12 @@ def dark_of(source: Source, shape: tuple[int, int]) -> tuple[NDArray[np.float32]
         It is not a dark image of this detector.
     """
     if source.value is None:
-        return None, 0.0
-    dark, exposures = _mean_image("dark", source.value, shape)
-    return dark.astype(np.float32), exposures
+        return None
+    return Dark(*_mean_image("dark", source.value, shape))
 
 
-def _mean_image(name: str, value: Any, shape: tuple[int, int]) -> tuple[NDArray[np.float64], float]:
-    """Return the mean of images, and how many exposures it is of."""
+def _mean_image(name: str, value: Any, shape: tuple[int, int]) -> tuple[NDArray[np.float32], float, float]:
+    """Return the mean of images, how many exposures it is of, and the time of one (NaN: not stated)."""
     if isinstance(value, os.PathLike):
         from beamline.readers.registry import read
 
@@ -115,12 +132,14 @@ def _mean_image(name: str, value: Any, shape: tuple[int, int]) -> tuple[NDArray[
             value = read(value, kind="images")
         except DataFileError as error:
             raise ConfigError(name, f"{error.subject} {error.problem}", error.remedy) from error
-    averaged = 1.0
+    averaged, exposure = 1.0, float("nan")
     if isinstance(value, xr.Dataset):
         if "counts" not in value:
             raise ConfigError(name, "has no variable counts", "give images, as beamline.read returns them")
         if "averaged" in value:
             averaged = float(value["averaged"].values.mean())
+        if "exposure" in value:
+            exposure = float(value["exposure"].values.mean())
         value = value["counts"].values
     images = np.asarray(value)
     if images.shape[-2:] != shape or images.ndim not in (2, 3) or not images.size:
@@ -128,4 +147,4 @@ def _mean_image(name: str, value: Any, shape: tuple[int, int]) -> tuple[NDArray[
             name, f"is of shape {images.shape}, the image of {shape}", "use that of this detector"
         )
     images = images.reshape(-1, *shape)
-    return images.mean(axis=0, dtype=np.float64), averaged * len(images)
+    return images.mean(axis=0, dtype=np.float64).astype(np.float32), averaged * len(images), exposure

@@ -264,6 +264,15 @@ def test_what_cannot_be_is_refused(parameters: dict[str, Any], said: str, geomet
         xrd.integrate(poisson(), geometry, **{"bins": BINS, **parameters})
 
 
+def test_a_dark_image_of_another_exposure_is_refused(geometry: Geometry) -> None:
+    second = {"units": "s", "long_name": "exposure"}
+    frames = images(poisson(frames=2)).assign_coords(exposure=("frame", [1.0, 2.0], second))
+    dark = images(np.zeros(SHAPE)).assign_coords(exposure=("frame", [1.0], second))
+    assert float(xrd.integrate(frames.isel(frame=[0]), geometry, dark=dark)["coverage"].sum()) > 0
+    with pytest.raises(CalibrationError, match="frame 1: was exposed for 2 s, the dark image for 1 s"):
+        xrd.integrate(frames, geometry, dark=dark)
+
+
 def test_a_dark_image_does_not_excuse_the_gain(geometry: Geometry) -> None:
     with pytest.raises(CalibrationError, match="gain="):
         xrd.integrate(images(poisson(), "ADU"), geometry, dark=np.zeros(SHAPE))
