@@ -196,8 +196,8 @@ class _Chain:
         self, observed: Floats, root: Floats, warm: Solution | None
     ) -> tuple[Solution, dict[int, float]]:
         start = self.start if warm is None else self._outer(warm.variables)[: len(self.names)]
-        self.calculator.select(start)
-        if warm is None:
+        if warm is None or self.calculator.intensities:
+            self.calculator.select(start)
             self.calculator.settle(start)
         variables = np.concatenate([self._inner(start), np.ones(self.calculator.intensities)])
         problem = self._problem(observed, root, {})
