@@ -42,8 +42,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 TOLERANCE = 1e-5
 """Relative decrease of χ² in a cycle below which GSAS-II stops; in single precision it sees no less."""
 LEAST_STEP = 0.5
-"""Shift in standard deviations below which a fit that GSAS-II cannot improve was at the minimum: its angles in
-single precision leave positions near the beam uncertain by some 1e-5 deg, and edges by as much as this."""
+"""Shift in standard deviations below which a fit that GSAS-II cannot improve was at the minimum: its angles
+in single precision leave positions near the beam uncertain by some 1e-5 deg, and edges by as much as this."""
 
 
 class Gsas2:
@@ -70,7 +70,7 @@ class Gsas2:
             result = gsas2_installation.do({**job.description(), **settings}, folder)
             with np.load(folder / "result.npz") as arrays:
                 return [
-                    _fit(job, found, _of(arrays, number), options)
+                    _fit(job, found, _of(arrays, number), options, number)
                     for number, found in enumerate(result["patterns"])
                 ]
 
@@ -122,7 +122,7 @@ def _of(arrays: Any, number: int) -> dict[str, Floats]:
     return {key.removesuffix(ending): arrays[key] for key in arrays.files if key.endswith(ending)}
 
 
-def _fit(job: Job, found: dict[str, Any], arrays: dict[str, Floats], options: Options) -> Fit:
+def _fit(job: Job, found: dict[str, Any], arrays: dict[str, Floats], options: Options, number: int) -> Fit:
     """Return what GSAS-II found for one pattern, in the order and units of the model."""
     if "failed" in found:
         return _failed(job, f"GSAS-II: {found['failed']}")
@@ -142,7 +142,8 @@ def _fit(job: Job, found: dict[str, Any], arrays: dict[str, Floats], options: Op
             "baseline": job.on_axis(x, background),
             "ticks": tuple(_ticks(arrays[f"reflections_{i}"]) for i in range(len(job.model.phases))),
         }
-    norm = found["chi2"] / (found["rwp"] / 100) ** 2
+    # Not the one of its Rwp: there excluded points count too.
+    norm = job.norm(number)
     return Fit(values, covariance, found["chi2"], found["points"], norm, status, message, **curves)
 
 
