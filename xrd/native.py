@@ -212,10 +212,15 @@ class _Chain:
             solution = self._settled(problem, solution, warm is None)
         held = self._absent(solution)
         if held:
-            problem = self._problem(observed, root, held)
+            kept = self._problem(observed, root, held)
             for i, value in held.items():
                 variables[i] = value
-            solution = self._rounds(problem, self._linear(problem, variables))
+            solution = self._rounds(kept, self._linear(kept, variables))
+            if not self._absent(solution):
+                # It is seen after all where its cell was held: the fit before had lost its peaks.
+                again = self._rounds(problem, solution.variables)
+                if again.chi2 < solution.chi2 and not self._absent(again):
+                    solution, held = again, {}
         return solution, held
 
     def _settled(self, problem: Problem, solution: Solution, cold: bool) -> Solution:

@@ -1,13 +1,15 @@
-"""Refinement of a model against patterns."""
+"""Refinement of a model against patterns, and the pattern of a model."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import xarray as xr
 
 from beamline import provenance
 from beamline.errors import ConfigError
+from beamline.model import with_defaults
 from xrd import engines, results
 from xrd.engines import Options
 from xrd.models import Model
@@ -58,9 +60,7 @@ def refine(
     ConfigError
         There is no such engine.
     """
-    chosen = Options(
-        max_cycles=max_cycles, tolerance=tolerance, warm=False, curves=curves, weights=weights
-    )
+    chosen = Options(max_cycles=max_cycles, tolerance=tolerance, warm=False, curves=curves, weights=weights)
     seen = observations(pattern, model)
     return results.series(pattern, seen, model, engines.engine(engine).fit(seen, model, _checked(chosen)))
 
@@ -130,3 +130,36 @@ def _checked(options: Options) -> Options:
         if getattr(options, name) < 1:
             raise ConfigError(name, f"is {getattr(options, name)}", "it is at least 1")
     return options
+
+
+def calculate(model: Model, two_theta: Any) -> xr.Dataset:
+    """Calculate the pattern of a model at the values its parameters start with.
+
+    Parameters
+    ----------
+    model
+        What is in the beam.
+    two_theta
+        Points in deg, rising.
+
+    Returns
+    -------
+    Dataset of kind ``xrd.patterns``
+        ``intensity`` (two_theta), with the square root of it as errors, as of counts.
+    """
+    from xrd.calculation import Calculator
+
+    points = np.asarray(two_theta, dtype=float)
+    empty = xr.Dataset(
+        {
+            "intensity": ("two_theta", np.ones_like(points), {"units": "count"}),
+            "intensity_errors": ("two_theta", np.ones_like(points), {"units": "count"}),
+        },
+        coords={"two_theta": ("two_theta", points)},
+    )
+    seen = observations(empty, model)
+    intensity = np.full(points.size, np.nan)
+    intensity[seen.used] = Calculator(model, seen).pattern(model.free_values())[0]
+    errors = np.sqrt(np.maximum(intensity, 1.0))
+    pattern = empty.copy(data={"intensity": intensity, "intensity_errors": errors})
+    return with_defaults(pattern, "xrd.patterns").assign_attrs(wavelength=model.instrument.wavelength)
