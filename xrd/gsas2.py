@@ -35,7 +35,8 @@ from xrd.engines import Fit, Options, Ticks
 from xrd.gsas2_job import Job
 from xrd.models import Model
 from xrd.observations import Observations, observations
-from xrd.reflections import label
+from xrd.phases import Phase
+from xrd.reflections import equivalents, families, label
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -140,7 +141,9 @@ def _fit(job: Job, found: dict[str, Any], arrays: dict[str, Floats], options: Op
         curves = {
             "calculated": job.on_axis(x, calculated),
             "baseline": job.on_axis(x, background),
-            "ticks": tuple(_ticks(arrays[f"reflections_{i}"]) for i in range(len(job.model.phases))),
+            "ticks": tuple(
+                _ticks(phase, arrays[f"reflections_{i}"]) for i, phase in enumerate(job.model.phases)
+            ),
         }
     # Not the one of its Rwp: there excluded points count too.
     norm = job.norm(number)
@@ -152,7 +155,7 @@ def _failed(job: Job, message: str) -> Fit:
     size = len(job.model.variables)
     points = len(job.observations.two_theta)
     nothing = np.full(points, np.nan)
-    ticks = tuple(_ticks(np.zeros((0, 12))) for _ in job.model.phases)
+    ticks = tuple(_ticks(phase, np.zeros((0, 12))) for phase in job.model.phases)
     values = np.full(len(job.model.parameters), np.nan)
     return Fit(
         values, np.full((size, size), np.nan), np.nan, 0, np.nan, "failed", message,
@@ -182,12 +185,21 @@ def _status(job: Job, found: dict[str, Any], values: Floats, variance: Floats) -
     return "max_cycles", "no step lowers χ²" if found["stuck"] else ""
 
 
-def _ticks(reflections: Floats) -> Ticks:
-    """Return the reflections of a phase from GSAS-II's list: h, k, l, multiplicity, d, 2θ, ..., F²calc."""
-    hkl = np.rint(reflections[:, :3])
-    return Ticks(
-        hkl,
-        tuple(label(indices) for indices in hkl),
-        reflections[:, 5],
-        reflections[:, 3] * reflections[:, 9],
-    )
+def _ticks(phase: Phase, reflections: Floats) -> Ticks:
+    """Return the reflections of a phase from GSAS-II's list: h, k, l, multiplicity, d, 2θ, ..., F²calc.
+
+    Of a family GSAS-II may list another member than we do: (1 0 -2) for (0 1 2).
+    """
+    if not len(reflections):
+        return Ticks(np.zeros((0, 3)), (), np.zeros(0), np.zeros(0))
+    ours = families(phase, float(reflections[:, 4].min()) * 0.999).hkl
+    of_member = {
+        tuple(sign * index for index in member): hkl
+        for hkl, members in zip(ours, equivalents(phase, ours), strict=True)
+        for member in members.tolist()
+        for sign in (1, -1)
+    }
+    listed = np.rint(reflections[:, :3]).astype(int)
+    hkl = np.array([of_member.get(tuple(indices), indices) for indices in listed.tolist()], dtype=float)
+    strength = reflections[:, 3] * reflections[:, 9]
+    return Ticks(hkl, tuple(label(indices) for indices in hkl), reflections[:, 5], strength)
