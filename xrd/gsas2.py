@@ -35,15 +35,16 @@ from xrd.engines import Fit, Options, Ticks
 from xrd.gsas2_job import Job
 from xrd.models import Model
 from xrd.observations import Observations, observations
-from xrd.reflections import label
+from xrd.phases import Phase
+from xrd.reflections import equivalents, families, label
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 TOLERANCE = 1e-5
 """Relative decrease of χ² in a cycle below which GSAS-II stops; in single precision it sees no less."""
 LEAST_STEP = 0.5
-"""Shift in standard deviations below which a fit that GSAS-II cannot improve was at the minimum: its angles in
-single precision leave positions near the beam uncertain by some 1e-5 deg, and edges by as much as this."""
+"""Shift in standard deviations below which a fit that GSAS-II cannot improve was at the minimum: its angles
+in single precision leave positions near the beam uncertain by some 1e-5 deg, and edges by as much as this."""
 
 
 class Gsas2:
@@ -70,7 +71,7 @@ class Gsas2:
             result = gsas2_installation.do({**job.description(), **settings}, folder)
             with np.load(folder / "result.npz") as arrays:
                 return [
-                    _fit(job, found, _of(arrays, number), options)
+                    _fit(job, found, _of(arrays, number), options, number)
                     for number, found in enumerate(result["patterns"])
                 ]
 
@@ -122,7 +123,7 @@ def _of(arrays: Any, number: int) -> dict[str, Floats]:
     return {key.removesuffix(ending): arrays[key] for key in arrays.files if key.endswith(ending)}
 
 
-def _fit(job: Job, found: dict[str, Any], arrays: dict[str, Floats], options: Options) -> Fit:
+def _fit(job: Job, found: dict[str, Any], arrays: dict[str, Floats], options: Options, number: int) -> Fit:
     """Return what GSAS-II found for one pattern, in the order and units of the model."""
     if "failed" in found:
         return _failed(job, f"GSAS-II: {found['failed']}")
@@ -140,9 +141,12 @@ def _fit(job: Job, found: dict[str, Any], arrays: dict[str, Floats], options: Op
         curves = {
             "calculated": job.on_axis(x, calculated),
             "baseline": job.on_axis(x, background),
-            "ticks": tuple(_ticks(arrays[f"reflections_{i}"]) for i in range(len(job.model.phases))),
+            "ticks": tuple(
+                _ticks(phase, arrays[f"reflections_{i}"]) for i, phase in enumerate(job.model.phases)
+            ),
         }
-    norm = found["chi2"] / (found["rwp"] / 100) ** 2
+    # Not the one of its Rwp: there excluded points count too.
+    norm = job.norm(number)
     return Fit(values, covariance, found["chi2"], found["points"], norm, status, message, **curves)
 
 
@@ -151,7 +155,7 @@ def _failed(job: Job, message: str) -> Fit:
     size = len(job.model.variables)
     points = len(job.observations.two_theta)
     nothing = np.full(points, np.nan)
-    ticks = tuple(_ticks(np.zeros((0, 12))) for _ in job.model.phases)
+    ticks = tuple(_ticks(phase, np.zeros((0, 12))) for phase in job.model.phases)
     values = np.full(len(job.model.parameters), np.nan)
     return Fit(
         values, np.full((size, size), np.nan), np.nan, 0, np.nan, "failed", message,
@@ -181,12 +185,21 @@ def _status(job: Job, found: dict[str, Any], values: Floats, variance: Floats) -
     return "max_cycles", "no step lowers χ²" if found["stuck"] else ""
 
 
-def _ticks(reflections: Floats) -> Ticks:
-    """Return the reflections of a phase from GSAS-II's list: h, k, l, multiplicity, d, 2θ, ..., F²calc."""
-    hkl = np.rint(reflections[:, :3])
-    return Ticks(
-        hkl,
-        tuple(label(indices) for indices in hkl),
-        reflections[:, 5],
-        reflections[:, 3] * reflections[:, 9],
-    )
+def _ticks(phase: Phase, reflections: Floats) -> Ticks:
+    """Return the reflections of a phase from GSAS-II's list: h, k, l, multiplicity, d, 2θ, ..., F²calc.
+
+    Of a family GSAS-II may list another member than we do: (1 0 -2) for (0 1 2).
+    """
+    if not len(reflections):
+        return Ticks(np.zeros((0, 3)), (), np.zeros(0), np.zeros(0))
+    ours = families(phase, float(reflections[:, 4].min()) * 0.999).hkl
+    of_member = {
+        tuple(sign * index for index in member): hkl
+        for hkl, members in zip(ours, equivalents(phase, ours), strict=True)
+        for member in members.tolist()
+        for sign in (1, -1)
+    }
+    listed = np.rint(reflections[:, :3]).astype(int)
+    hkl = np.array([of_member.get(tuple(indices), indices) for indices in listed.tolist()], dtype=float)
+    strength = reflections[:, 3] * reflections[:, 9]
+    return Ticks(hkl, tuple(label(indices) for indices in hkl), reflections[:, 5], strength)

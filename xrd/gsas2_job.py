@@ -148,6 +148,12 @@ class Job:
         whole[np.searchsorted(seen.two_theta, x - 1e-9)] = y
         return np.where(seen.used, whole, np.nan)
 
+    def norm(self, number: int) -> float:
+        """Return Σ w y² of the fitted points of a pattern."""
+        seen = self.observations
+        ratio = (seen.intensity[number] / seen.errors[number])[seen.used]
+        return float(np.nansum(ratio**2))
+
     def found(self, arrays: dict[str, Floats]) -> tuple[Floats, Floats]:
         """Return what GSAS-II found as all parameters of the model, and the covariance of its free ones.
 

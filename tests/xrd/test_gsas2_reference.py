@@ -8,8 +8,8 @@ import xrd
 from benchmarks import gsas2_reference
 
 SINGLE_PRECISION = 0.6
-"""Errors by which they may differ: GSAS-II's angles are in single precision, and leave positions near the beam
-uncertain by some 1e-5 deg."""
+"""Errors by which they may differ: GSAS-II's angles are in single precision, and leave positions near the
+beam uncertain by some 1e-5 deg."""
 
 
 def test_both_find_the_same_in_simulated_patterns() -> None:
