@@ -78,8 +78,8 @@ def one(setting: str, state: str, seed: int, energies: Array = WITH_REFERENCE) -
     return Found(
         _area(rmap, simulate.FEATURE, oxidised, instrument),
         _area(rmap, TOTAL, oxidised, instrument),
-        _emission(axis, instrument),
-        (shift.value, middle, math.hypot(shift.error, 0.0)),
+        _emission(axis, instrument, shift.error),
+        (shift.value, middle, shift.error),
     )
 
 
@@ -113,10 +113,11 @@ def _area(
     return found, true, error
 
 
-def _emission(axis: EmissionAxis, instrument: Spectrograph) -> tuple[float, float, float]:
+def _emission(axis: EmissionAxis, instrument: Spectrograph, of_energies: float) -> tuple[float, float, float]:
     columns = np.arange(instrument.columns, dtype=float)
     pixel = float(np.interp(523.7, instrument.energy(columns), columns))
-    return float(axis.energy(pixel)), 523.7, float(axis.energy_errors(pixel))
+    error = math.hypot(float(axis.energy_errors(pixel)), of_energies)
+    return float(axis.energy(pixel)), 523.7, error
 
 
 def states(_: Path) -> Iterator[Measured]:
