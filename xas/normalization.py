@@ -65,6 +65,8 @@ ATHENA = {
     "athena_clamp2": ("", "spline clamp at the end in Athena"),
 }
 """What Athena stores with a scan: unit and long name."""
+BLOCK = 256
+"""Scans fitted together, so that their arrays stay in the processor's cache."""
 REACH = 50.0
 """How far from the tabulated edge E0 can be, eV."""
 
@@ -340,16 +342,19 @@ def _fitted(
             status.fail(part.rows[which == index], *reason.args)
             continue
         groups.setdefault(ranges, []).append(index)
+    fixed = "athena_fixed_step" in stored and "athena_edge_step" in stored
     for ranges, members in groups.items():
-        rows = np.flatnonzero(np.isin(which, members))
-        nearest = choice["convention"] != "athena"
-        whole = rows.size == part.rows.size
-        mu, errors = (part.mu, sigma) if whole else (part.mu[rows], sigma[rows])
-        fits = fit_polynomials(part.energy, mu, errors, origins[rows], ranges, nearest)
-        if "athena_fixed_step" in stored and "athena_edge_step" in stored:
-            fixed = stored["athena_fixed_step"][part.rows[rows]] > 0
-            fits = fits.with_step(np.where(fixed, stored["athena_edge_step"][part.rows[rows]], fits.step))
-        yield fits, rows
+        chosen = np.flatnonzero(np.isin(which, members))
+        for start in range(0, chosen.size, BLOCK):
+            rows = chosen[start : start + BLOCK]
+            scatter, e0s = sigma[rows], origins[rows]
+            nearest = choice["convention"] != "athena"
+            fits = fit_polynomials(part.energy, part.mu[rows], scatter, e0s, ranges, nearest)
+            if fixed:
+                by_user = stored["athena_fixed_step"][part.rows[rows]] > 0
+                step = stored["athena_edge_step"][part.rows[rows]]
+                fits = fits.with_step(np.where(by_user, step, fits.step))
+            yield fits, rows
 
 
 def _no_step(step: Array, errors: Array) -> dict[int, tuple[str, str]]:
