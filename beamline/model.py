@@ -341,7 +341,10 @@ def _errors(ds: xr.Dataset) -> Iterator[str]:
             yield f"{name!r} is not in the units of {owner!r}"
         measured = np.isfinite(value.values)
         sigma = errors.values
-        if not bool(((np.isfinite(sigma) & (sigma > 0)) | ~measured).all()):
+        good = (sigma > 0) & (sigma < np.inf)
+        if bool(good.all()) and bool(measured.all()):
+            continue
+        if not bool((good | ~measured).all()):
             yield f"{name!r} is not finite and > 0 wherever {owner!r} is finite"
         if not bool((np.isnan(sigma) | measured).all()):
             yield f"{name!r} is not NaN where {owner!r} was not measured"

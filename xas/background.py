@@ -132,9 +132,9 @@ def exafs(
             chi[rows, :size] = found.chi / steps[rows, None]
             errors[rows, :size] = found.errors / steps[rows, None]
             sizes[rows] = size
-            mu0 = mu.copy()
-            mu0[:, operators.used] = found.mu0
-            part.put(background, mu0, np.array(places))
+            # outside the range of the spline the background is the scan, as in larch
+            part.put(background, mu, np.array(places))
+            background[np.ix_(rows, part.points[operators.used])] = found.mu0
     size = _common_size(sizes, status)
     dims = scans["mu"].dims[:-1]
     single = not dims

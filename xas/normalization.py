@@ -140,7 +140,8 @@ class _Results:
             raise SchemaError("scans", "have no variable 'mu'", "read them with beamline.read")
         self._scans = scans.drop_vars("status", errors="ignore")
         mu = np.atleast_2d(scans["mu"].values)
-        self._curves = {name: np.full(mu.shape, np.nan) for name in (*CURVES, "mu_errors")}
+        self._curves = {name: np.empty(mu.shape) for name in CURVES}
+        self._sigma = np.full(mu.shape, np.nan)
         self._numbers = {
             name: np.full(mu.shape[0], np.nan) for name in ("e0", "edge_step", "edge_step_errors")
         }
@@ -153,7 +154,7 @@ class _Results:
         """Write and return the standard deviations of μ, stated or estimated."""
         sigma = points_noise(part.energy, part.mu, origins) if part.sigma is None else part.sigma
         if part.points.size:
-            part.put(self._curves["mu_errors"], sigma)
+            part.put(self._sigma, sigma)
             self._ends[part.rows] = part.energy[0], part.energy[-1]
             self._gaps[part.rows] = abs(int(part.points[-1] - part.points[0])) + 1 - part.points.size
         return sigma
@@ -172,6 +173,7 @@ class _Results:
             own = {name: np.empty(fits.mu.shape) for name in CURVES}
             fits.write_curves(own, np.arange(rows.size))
             for name, values in own.items():
+                self._curves[name][scans] = np.nan
                 part.put(self._curves[name], values, rows)
         self._numbers["e0"][scans] = fits.e0
         self._numbers["edge_step"][scans] = fits.step
@@ -216,7 +218,10 @@ class _Results:
             "flat": "flattened normalised absorption",
         }
         variables: dict[str, Any] = {}
-        for name, values in self._curves.items():
+        nothing = ~np.isfinite(self._numbers["e0"])
+        for name, values in {**self._curves, "mu_errors": self._sigma}.items():
+            if name in CURVES:
+                values[nothing] = np.nan
             attrs = {"units": "", "long_name": long_names[name]} if name in long_names else {}
             variables[name] = (dims, values[0] if single else values, attrs)
         if "mu_errors" in self._scans:
