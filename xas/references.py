@@ -20,6 +20,7 @@ import numpy as np
 from beamline.errors import CalibrationError, FitError, JoinError
 from calibration.inflections import first_inflection
 from calibration.mono import tabulated
+from xas.rise import steepest_rise
 from xas.shifts import UNLIKE, Shifts, find_shifts
 
 if TYPE_CHECKING:
@@ -120,12 +121,13 @@ def why_no_reference(scan: xr.Dataset) -> str:
     mu, reference = scan["mu"].values.astype(float), scan["mu_ref"].values.astype(float)
     good = np.isfinite(mu) & np.isfinite(reference)
     energy, mu, reference = energy[good], mu[good], reference[good]
+    if _likeness(energy, mu, reference, steepest_rise(energy, reference)) < ALIKE:
+        return ""
     try:
-        position, _ = first_inflection(energy, reference)
-        off = position - tabulated(element, edge)
+        off = first_inflection(energy, reference)[0] - tabulated(element, edge)
     except CalibrationError:
         return ""  # no edge, or too coarse to tell: what does not fit is found when it is aligned
-    if off > METAL and _likeness(energy, mu, reference, position) > ALIKE:
+    if off > METAL:
         return f"it rises like the sample itself, {off:.1f} eV above the {element} {edge} edge of the metal"
     return ""
 
