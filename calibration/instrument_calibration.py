@@ -22,7 +22,7 @@ import numpy as np
 import xarray as xr
 
 from beamline.errors import CalibrationError, FitError
-from calibration.axial import SMALLEST, gsas2_rules
+from calibration.axial import SMALLEST, SMALLEST_EXACT, gsas2_rules
 from calibration.calibrants import find_calibrant
 from calibration.instrument import Axial, Instrument
 from calibration.profiles import EXACT, accumulate, tails
@@ -56,12 +56,13 @@ class _Pattern(NamedTuple):
 
 
 class _Model(NamedTuple):
-    """What does not change in a fit: Bragg positions (deg), group of each, number of groups and of terms."""
+    """What does not change in a fit: Bragg positions (deg), group of each, numbers of both, least SH/L."""
 
     bragg: Array
     group: np.ndarray[Any, np.dtype[np.intp]]
     groups: int
     terms: int
+    smallest: float
     exact: bool = True
 
 
@@ -92,7 +93,8 @@ def calibrate(
     limits
         Range of 2θ in deg; by default that of the pattern from the first to the last reflection.
     varied
-        What is refined, of zero, U, V, W, X, Y, SHL; the rest is 0, SH/L 0.002, W what the first peaks say.
+        What is refined, of zero, U, V, W, X, Y, SHL; the rest is 0, W what the first peaks say, SH/L the
+        least there is: 0.002, or 0 with exact rules, as for rings that are read as rings.
     background
         Number of Chebyshev polynomials.
     polarization
@@ -107,7 +109,7 @@ def calibrate(
     Instrument
         With the covariance of what was varied, times the reduced chi² where that is above 1, and times what
         the correlation of neighbouring bins adds where the pattern states it (``correlation``). SH/L is left
-        out of it where it falls to 0.002, below which it does not show.
+        out of it where it falls to the least that shows, 0.002 or, with exact rules, 3e-5.
 
     Raises
     ------
@@ -138,8 +140,10 @@ def calibrate(
     data = _between(data, bragg, inside)
     width = _first_width(data, inside)
     group = np.cumsum(np.diff(inside, prepend=-np.inf) > MERGED * width) - 1
-    model = _Model(inside, group.astype(np.intp), int(group[-1]) + 1, background)
-    values = {**dict.fromkeys(VARIED, 0.0), "W": (100 * width / 2.355) ** 2, "SHL": 0.002}
+    smallest = SMALLEST if axial == "gsas2" else SMALLEST_EXACT
+    model = _Model(inside, group.astype(np.intp), int(group[-1]) + 1, background, smallest)
+    values = {**dict.fromkeys(VARIED, 0.0), "W": (100 * width / 2.355) ** 2}
+    values["SHL"] = SMALLEST if axial == "gsas2" else 0.0
     if "X" in varied:  # begin with a little of both parts
         values["W"] *= 0.6
         values["X"] = 20 * width
@@ -250,9 +254,9 @@ def _fit(
         moved = dict(values)
         for name, value in zip(names, shape + step[: shape.size], strict=True):
             moved[name] = float(value)
-        if "SHL" in names and moved["SHL"] <= SMALLEST:
+        if "SHL" in names and moved["SHL"] <= model.smallest:
             # Below, it does not show: it is no parameter any more.
-            values = {**values, "SHL": SMALLEST}
+            values = {**values, "SHL": model.smallest}
             names = tuple(name for name in names if name != "SHL")
             shape = np.array([values[name] for name in names])
             chi2, linear, normal, gradient = _evaluate(data, model, values, names)

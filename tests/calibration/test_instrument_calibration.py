@@ -12,10 +12,11 @@ import pytest
 import xarray as xr
 
 from beamline.errors import CalibrationError, FitError
+from calibration.axial import gsas2_rules
 from calibration.calibrants import find_calibrant
 from calibration.instrument import Axial, Instrument, calibrate
 from calibration.instrument_calibration import VARIED
-from calibration.profiles import accumulate
+from calibration.profiles import EXACT, accumulate
 
 WAVELENGTH = 0.1173
 AXIAL = Instrument(WAVELENGTH, zero=0.002, U=30.0, V=-2.0, W=4.0, X=1.2, Y=2.0, SHL=0.006, axial="exact")
@@ -29,7 +30,9 @@ def pattern(true: Instrument, seed: int | None = 0, height: float = 1e5, points:
     area = np.random.default_rng(1).uniform(0.05, 1, bragg.size) * np.exp(-bragg / 8)
     position = bragg + true.zero
     counts = np.zeros(points)
-    shape = (x, position, *true.widths(position), area, true.SHL, true.axial == "exact")
+    variance, gamma = true.widths(position)
+    rules = np.full(bragg.size, EXACT) if true.axial == "exact" else gsas2_rules(position, true.SHL, gamma)
+    shape = (x, position, variance, gamma, area, true.SHL, rules)
     accumulate(*shape, np.zeros((0, bragg.size, 5)), counts, np.zeros((0, points)))
     counts = counts / counts.max() * height * (1 + 0.02 * np.exp(-x / 6)) + 0.02 * height
     if seed is not None:
@@ -62,6 +65,14 @@ def test_without_noise_the_truth_is_found() -> None:
     ours = calibrate(pattern(AXIAL, None, height=1e8), axial="exact")
     for name in ("zero", "W", "X", "SHL"):
         assert getattr(ours, name) == pytest.approx(getattr(AXIAL, name), rel=0.01), name
+
+
+def test_rings_without_axial_divergence_keep_their_zero() -> None:
+    rings = Instrument(WAVELENGTH, U=1.0, W=4.0, X=0.6, SHL=0.0, axial="exact")
+    varied = tuple(name for name in VARIED if name != "SHL")
+    ours = calibrate(pattern(rings, None, height=1e8), axial="exact", varied=varied)
+    assert ours.SHL == 0.0
+    assert abs(ours.zero) < 1e-6
 
 
 def test_the_size_of_the_calibrant_is_taken_out_of_x() -> None:
