@@ -1,7 +1,7 @@
 """Rietveld refinement: time per pattern, errors against the truth, GSAS-II's results on the same patterns.
 
-``python -m benchmarks.refinement [quantity ...]`` prints it; ``REDOXLIGHT_DATA`` names the folder of data, beside
-which the folder ``reference`` has what GSAS-II gave.
+``python -m benchmarks.refinement [quantity ...]`` prints it; ``REDOXLIGHT_DATA`` names the folder of data,
+beside which the folder ``reference`` has what GSAS-II gave.
 """
 
 from __future__ import annotations

@@ -27,6 +27,9 @@ _VISIBLE = 2.0
 _ONE_SIDED = 1.645
 """Standard deviations of a one-sided bound of 95 %."""
 
+_CORRELATED = 0.98
+"""Correlation from which on two variables are named."""
+
 _LEBAIL_ROUNDS = 40
 
 _REWEIGHTINGS = 2
@@ -389,7 +392,19 @@ class _Chain:
             return "phase_absent", f"not seen: {', '.join(absent)}"
         if bound:
             return "at_bound", f"at a bound: {', '.join(bound)}"
-        return "converged", ""
+        return "converged", self._correlated(solution)
+
+    def _correlated(self, solution: Solution) -> str:
+        """Return which variables the pattern hardly tells apart; "" where there are none."""
+        covariance = solution.covariance[: len(self.names), : len(self.names)]
+        spread = np.sqrt(np.diagonal(covariance))
+        known = spread > 0
+        ratio = np.where(np.outer(known, known), covariance, 0.0) / np.where(
+            np.outer(known, known), np.outer(spread, spread), 1.0
+        )
+        pairs = zip(*np.nonzero(np.triu(np.abs(ratio) > _CORRELATED, 1)), strict=True)
+        found = [f"{self.names[i]} and {self.names[j]} ({abs(ratio[i, j]):.3f})" for i, j in pairs]
+        return f"strongly correlated: {', '.join(found)}" if found else ""
 
 
 def _largest(name: str, value: float) -> float:

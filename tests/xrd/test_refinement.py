@@ -235,6 +235,13 @@ def test_what_cannot_be_told_apart_is_said(clean: Floats, two_theta: Floats) -> 
     assert "other" in fit["message"].values[0]
 
 
+def test_strong_correlations_are_named(layered: Model, clean: Floats, two_theta: Floats) -> None:
+    pattern = noisy(two_theta, clean, 20)
+    assert refine(pattern, layered)["message"].values[0] == ""
+    model = layered.copy().free("layered/Ni1.occupancy", "layered/Co1.occupancy")
+    assert "layered/Ni1.occupancy and layered/Co1.occupancy" in refine(pattern, model)["message"].values[0]
+
+
 def test_a_bound_is_kept_and_said(layered: Model, clean: Floats, two_theta: Floats) -> None:
     model = layered.copy().bound("layered/strain", 0.0, 700.0)
     fit = refine(noisy(two_theta, clean, 10), model)
