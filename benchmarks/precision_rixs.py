@@ -14,6 +14,9 @@ import xarray as xr
 import beamline
 import rixs
 from benchmarks.measures import Array, Measured, Quantity, fit_gaussian, pulls, rms
+from benchmarks.precision_rixs_curvature import bent_lines
+from benchmarks.precision_rixs_exposures import exposures, halves
+from benchmarks.precision_rixs_states import states
 from calibration import curvature, emission, excitation, gain
 from calibration.curvature import Curvature
 from calibration.excitation import Shift
@@ -199,7 +202,7 @@ def tio2(_: Path) -> Iterator[Measured]:
 
 def spikes(_: Path) -> Iterator[Measured]:
     """Yield what is left of cosmic rays, and what is lost of the signal."""
-    charge, signal, masked = [], [], []
+    charge, signal, masked, hits = [], [], [], []
     for seed in range(10):
         clean, hit = (
             simulate.scan(seed=seed, spectrograph=simulate.Spectrograph(cosmics=rays)) for rays in (0.0, 3.0)
@@ -207,16 +210,29 @@ def spikes(_: Path) -> Iterator[Measured]:
         charge.append((hit["counts"] - clean["counts"]).values.astype(float))
         signal.append(clean["counts"].values)
         masked.append(mask_spikes(hit, DETECTOR)["counts_mask"].values != 0)
+        hits.append(hit)
     rays, light, mask = np.array(charge), np.array(signal), np.array(masked)
     yield Measured(
         "charge of simulated cosmic rays that is not masked, 10 scans",
-        f"{100 * rays[~mask].sum() / rays.sum():.0f} %",
+        f"{100 * rays[~mask].sum() / rays.sum():.2f} %",
         "0",
         "charge put in",
     )
     yield Measured(
-        "signal masked with them", f"{100 * light[mask].sum() / light.sum():.1f} %", "0", "signal put in"
+        "signal masked with them", f"{100 * light[mask].sum() / light.sum():.2f} %", "0", "signal put in"
     )
+    for loss in (1e-6, 1e-5, 1e-4, 1e-3):
+        found = [
+            mask_spikes(hit.isel(frame=slice(None, None, 4)), DETECTOR, loss)["counts_mask"].values != 0
+            for hit in hits[:4]
+        ]
+        some = np.array(found)
+        those, shine = rays[:4, ::4], light[:4, ::4]
+        yield Measured(
+            f"the same at a loss of {loss:.0e} of the light: left, masked",
+            f"{100 * those[~some].sum() / those.sum():.2f} %, {100 * shine[some].sum() / shine.sum():.2f} %",
+            "what is left holds no more than photons do",
+        )
     stay = rays[~mask & (rays > 0)] / simulate.GAIN
     low, high = np.quantile(stay, (0.5, 0.95))
     yield Measured("hit pixels that stay", f"half below {low:.1f} photons, 95 % below {high:.1f} photons")
@@ -328,4 +344,8 @@ QUANTITIES = {
     "tio2": Quantity(tio2),
     "spikes": Quantity(spikes),
     "single_pixels": Quantity(single_pixels),
+    "rixs_states": Quantity(states),
+    "bent_lines": Quantity(bent_lines),
+    "rixs_exposures": Quantity(exposures, real=True),
+    "rixs_halves": Quantity(halves, real=True),
 }

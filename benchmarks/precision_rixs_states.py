@@ -38,7 +38,10 @@ SETTINGS = {
     "BL8.0.1": replace(simulate.ALS_801, columns=192, center_energy=526.0, dispersion=0.125),
 }
 ENERGIES = simulate.excitation_energies(step=0.2)
-UP_AND_DOWN = np.concatenate([ENERGIES[::2], ENERGIES[1::2][::-1]])
+REFERENCE = np.array([520.5, 522.0, 523.5, 525.0])
+"""Elastic lines measured before and after the scan: below the edge and around the feature's emission."""
+
+WITH_REFERENCE = np.concatenate([REFERENCE, ENERGIES, REFERENCE])
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Found:
     shift: tuple[float, float, float]
 
 
-def one(setting: str, state: str, seed: int, energies: Array = UP_AND_DOWN) -> Found:
+def one(setting: str, state: str, seed: int, energies: Array = WITH_REFERENCE) -> Found:
     """Simulate one scan, reduce it, and compare."""
     rng = np.random.default_rng([seed, *state.encode()])
     base = SETTINGS[setting]
@@ -75,8 +78,8 @@ def one(setting: str, state: str, seed: int, energies: Array = UP_AND_DOWN) -> F
     return Found(
         _area(rmap, simulate.FEATURE, oxidised, instrument),
         _area(rmap, TOTAL, oxidised, instrument),
-        _emission(axis, instrument),
-        (shift.value, middle, math.hypot(shift.error, 0.0)),
+        _emission(axis, instrument, shift.error),
+        (shift.value, middle, shift.error),
     )
 
 
@@ -110,10 +113,11 @@ def _area(
     return found, true, error
 
 
-def _emission(axis: EmissionAxis, instrument: Spectrograph) -> tuple[float, float, float]:
+def _emission(axis: EmissionAxis, instrument: Spectrograph, of_energies: float) -> tuple[float, float, float]:
     columns = np.arange(instrument.columns, dtype=float)
     pixel = float(np.interp(523.7, instrument.energy(columns), columns))
-    return float(axis.energy(pixel)), 523.7, float(axis.energy_errors(pixel))
+    error = math.hypot(float(axis.energy_errors(pixel)), of_energies)
+    return float(axis.energy(pixel)), 523.7, error
 
 
 def states(_: Path) -> Iterator[Measured]:
@@ -138,7 +142,7 @@ def states(_: Path) -> Iterator[Measured]:
         every = [scan for scans in found.values() for scan in scans]
         miss = np.array([1e3 * (scan.emission[0] - scan.emission[1]) for scan in every])
         yield Measured(
-            f"{setting}: emission axis at 523.7 eV, scans up and down",
+            f"{setting}: emission axis at 523.7 eV, elastic lines repeated before and after",
             f"mean {miss.mean():+.1f}, root mean square {rms(miss):.1f} meV",
             f"{1e3 * rms([scan.emission[2] for scan in every]):.1f} meV",
             "error claimed",

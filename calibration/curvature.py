@@ -282,13 +282,13 @@ def _length(profiles: Array, max_shift: float) -> int:
     return int(next_fast_len(profiles.shape[2] + int(2 * max_shift + 4 * max(BROAD, *SMOOTHING)), real=True))
 
 
-def _others(transforms: Complex) -> Complex:
+def _others(transforms: Any) -> Any:
     """Return, for every strip, the sum of the strips that are neither it nor beside it."""
     total = transforms.sum(axis=1, keepdims=True)
     near = transforms.copy()
     near[:, 1:] += transforms[:, :-1]
     near[:, :-1] += transforms[:, 1:]
-    return np.asarray(total - near)
+    return total - near
 
 
 def _correlation_noise(
@@ -298,7 +298,7 @@ def _correlation_noise(
     columns = profiles.shape[2]
     reference = fft.irfft(others * filtered, size, axis=2)[..., :columns]
     strip = fft.irfft(moved * np.conj(filtered), size, axis=2)[..., :columns]
-    others_charge = _others(profiles.astype(complex)).real
+    others_charge = _others(profiles)
     variance = gain.gain * (reference**2 * profiles + strip**2 * others_charge).sum(axis=(0, 2))
     return np.asarray(np.sqrt(variance))
 

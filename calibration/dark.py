@@ -73,7 +73,7 @@ def calibrate(images: xr.Dataset) -> Dark:
     first = counts[0, :: max(rows // 256, 1)].values.astype(float)
     middle = np.median(first, axis=0)
     spread: Array = np.full(columns, 1.4826 * float(np.median(np.abs(first - middle))) + 1e-6)
-    for _ in range(3):
+    for _ in range(2):
         moments = np.zeros((3, columns))
         for i in range(frames):
             column_moments(counts[i].values, middle, OUTSIDE * spread, moments)

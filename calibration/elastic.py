@@ -78,39 +78,32 @@ def find(pixel: Array, energy: Array, intensity: Array, errors: Array | None) ->
     found, refused = [], []
     for width in WIDTHS:
         try:
-            found.append(_find(pixel, energy, intensity, errors, order, below, width))
+            found.append((_find(pixel, energy, intensity, errors, below, width), width))
         except CalibrationError as error:
             refused.append(error)
     if not found:
         raise refused[0]
 
-    def worth(lines: list[Line]) -> tuple[int, float]:
-        errors = [line[2] for line in lines if line[0] in below]
-        return len(errors), -float(np.median(errors))
+    def worth(each: tuple[list[Line], float]) -> tuple[int, float]:
+        return len(each[0]), -float(np.median([line[2] for line in each[0]]))
 
-    return below, max(found, key=worth)
+    lines, width = max(found, key=worth)
+    return below, _followed(pixel, energy, intensity, errors, order, below, lines, width)
 
 
 def _find(
-    pixel: Array, energy: Array, intensity: Array, errors: Array | None, order: Indices, below: Indices,
+    pixel: Array, energy: Array, intensity: Array, errors: Array | None,  below: Indices,
     width: float,
 ) -> list[Line]:  # fmt: skip
-    """Return the lines, first those below the edge, found with a filter of this width (px)."""
-    peaks = [_peaks(pixel, row, width) for row in intensity]
+    """Return the lines below the edge, found with a filter of this width (px)."""
+    peaks = [_peaks(pixel, intensity[i], width) for i in below]
     path = PATH * width / WIDTHS[0]
-    start, slope = _path(energy[below], [peaks[i] for i in below], path)
-
-    def line(i: int, expected: float, within: float) -> Line | None:
-        """Return the line of spectrum `i` near `expected` (px)."""
-        near = [p for p in peaks[i] if abs(p - expected) < within]
-        if not near:
-            return None
-        nearest = min(near, key=lambda p: abs(p - expected))
-        fit = _fit_line(pixel, intensity[i], None if errors is None else errors[i], nearest, width)
-        return None if fit is None else (i, *fit)
-
+    start, slope = _path(energy[below], peaks, path)
     middle = energy[below].mean()
-    found = [line(int(i), start + slope * (energy[i] - middle), path) for i in below]
+    found = [
+        _line(pixel, intensity, errors, near, int(i), start + slope * (energy[i] - middle), path, width)
+        for i, near in zip(below, peaks, strict=True)
+    ]
     lines = _agreeing([item for item in found if item is not None], energy)
     if len(lines) <= SHARE * below.size:
         raise CalibrationError(
@@ -118,13 +111,36 @@ def _find(
             f"only {len(lines)} of {below.size} spectra below the edge have an elastic line on one path",
             f"is the scan above its edge? {REMEDY}",
         )
+    return lines
+
+
+def _followed(
+    pixel: Array, energy: Array, intensity: Array, errors: Array | None, order: Indices, below: Indices,
+    lines: list[Line], width: float,
+) -> list[Line]:  # fmt: skip
+    """Return the lines below the edge, and those of all spectra above it in order of energy."""
     known = list(lines)
+    path = PATH * width / WIDTHS[0]
     for i in order[np.isin(order, below, invert=True)]:
         place, error = _lead(known, energy, float(energy[i]))
         # A line too weak to be a peak of its own is still where the others lead.
-        item = line(int(i), place, path + 2 * error)
+        peaks = _peaks(pixel, intensity[i], width)
+        item = _line(pixel, intensity, errors, peaks, int(i), place, path + 2 * error, width)
         known.append(item or (int(i), place, float(np.hypot(path, error)), lines[0][3]))
     return known
+
+
+def _line(
+    pixel: Array, intensity: Array, errors: Array | None, peaks: list[float], i: int, expected: float,
+    within: float, width: float,
+) -> Line | None:  # fmt: skip
+    """Return the line of spectrum `i` at that of its peaks which is near `expected` (px)."""
+    near = [p for p in peaks if abs(p - expected) < within]
+    if not near:
+        return None
+    nearest = min(near, key=lambda p: abs(p - expected))
+    fit = _fit_line(pixel, intensity[i], None if errors is None else errors[i], nearest, width)
+    return None if fit is None else (i, *fit)
 
 
 def _lead(lines: list[Line], energy: Array, at: float) -> tuple[float, float]:
@@ -195,40 +211,38 @@ def _fit_line(
         return None
     # A fit weighted with the counting error of each pixel would be drawn to pixels that fluctuated low.
     noise = 1.0 if errors is None else float(np.sqrt(np.mean(errors[window] ** 2)))
-    centre, sigma, damping, misfit = 0.0, width, 1e-3, np.inf
-    for _ in range(50):
+    at: Array = np.array([float(np.ptp(y)), float(y.min()), 0.0, width])
+    damping, misfit = 1e-3, np.inf
+    for _ in range(40):
+        height, base, centre, sigma = at
         z = (x - centre) / sigma
         line = np.exp(-0.5 * z**2)
-        basis = np.column_stack([line, np.ones_like(x)])
-        (height, base), *_ = np.linalg.lstsq(basis, y, rcond=None)
         rest = y - height * line - base
         now = float(rest @ rest)
-        slopes = np.column_stack([basis, height * line * z / sigma, height * line * z**2 / sigma])
-        normal = slopes.T @ slopes
         if now <= misfit:
-            done = misfit - now < 1e-9 * now
-            kept, misfit, damping = (centre, sigma, height, normal, now), now, damping / 5
+            done = misfit - now < 1e-6 * now
+            slopes = np.array(
+                [line, np.ones_like(x), height * line * z / sigma, height * line * z**2 / sigma]
+            )
+            best, normal, gradient = at, slopes @ slopes.T, slopes @ rest
+            misfit, damping = now, damping / 5
             if done:
                 break
         else:
-            centre, sigma, height, normal, now = kept
             damping *= 10
             if damping > 1e6:
                 break
-            z = (x - centre) / sigma
-            line = np.exp(-0.5 * z**2)
-            slopes = np.column_stack(
-                [line, np.ones_like(x), height * line * z / sigma, height * line * z**2 / sigma]
-            )
-            base = float(np.mean(y - height * line))
-            rest = y - height * line - base
-        step = np.linalg.lstsq(normal + damping * np.diag(np.diag(normal)), slopes.T @ rest, rcond=None)[0]
-        centre = float(np.clip(centre + step[2], -2 * width, 2 * width))
-        sigma = float(np.clip(sigma + step[3], 0.2 * width, 4 * width))
-    centre, sigma, height, normal, now = kept
+        try:
+            step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-300), gradient)
+        except np.linalg.LinAlgError:
+            return None
+        at = best + step
+        at[2] = np.clip(at[2], -2 * width, 2 * width)
+        at[3] = np.clip(at[3], 0.2 * width, 4 * width)
+    height, _, centre, sigma = map(float, best)
     if height <= 0 or abs(centre) >= 2 * width:
         return None
-    scale = noise**2 if errors is not None else now / (x.size - 4)
+    scale = noise**2 if errors is not None else misfit / (x.size - 4)
     variance = float(np.linalg.pinv(normal)[2, 2]) * scale
     error = float(np.sqrt(max(variance, 0.0)))
     return (start + centre, error, sigma) if 0 < error < width / 2 else None

@@ -34,6 +34,9 @@ PIXELS = 1 << 23
 PHOTON = 0.35
 """A pixel with more than this part of a photon's charge was hit by one."""
 
+CLEAR, UNSURE = 5.0, 0.25
+"""The gate of a photon is so many standard deviations above noise; largest relative error of a gain."""
+
 NOISE_LIMIT = 8.0
 """A pixel is hit above so many standard deviations: clipped noise has a longer tail than a Gaussian."""
 
@@ -80,7 +83,7 @@ def calibrate(images: xr.Dataset, dark: Dark | None = None) -> Gain:
     Raises
     ------
     CalibrationError
-        There are too few isolated photons.
+        There are too few isolated photons, or they have no clear charge.
     """
     counts = images["counts"]
     if counts.ndim == 2:
@@ -105,6 +108,13 @@ def calibrate(images: xr.Dataset, dark: Dark | None = None) -> Gain:
             )
         gain, error = _one_photon(events, read_noise, power)
         gate = max(gate, PHOTON * gain)
+    # A gain that is wrong makes spikes of photons; better none than that.
+    if PHOTON * gain < CLEAR * read_noise or error > UNSURE * gain:
+        raise CalibrationError(
+            "images",
+            f"show no clear charge of a photon ({gain:.0f} ± {error:.0f} ADU, noise {read_noise:.1f} ADU)",
+            "state it, or measure it with a longer scan: calibration.gain.Gain(gain=..., read_noise=...)",
+        )
     return Gain(gain, read_noise, offset, error, int(events.size))
 
 
@@ -133,7 +143,8 @@ def _dark(counts: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[float, float]:
     quiet = counts[..., columns <= np.median(columns)].ravel().astype(float)
     pixels = quiet[quiet <= np.quantile(quiet, 0.99)]
     for _ in range(20):
-        limit = pixels.mean() + 6 * pixels.std()
+        # Counts are whole numbers: where nearly all were clipped to zero, the others still are noise.
+        limit = pixels.mean() + 6 * max(pixels.std(), 1.0)
         kept = quiet[quiet <= limit]
         if kept.size == pixels.size:
             break

@@ -121,9 +121,12 @@ def sum_rows(signal: Signal, mask: Flags, gate: float, first: Integers, part: Fl
     above = np.zeros(columns + 2, np.uint8)
     here = np.zeros(columns + 2, np.uint8)
     below = np.zeros(columns + 2, np.uint8)
-    column = np.zeros(columns + 2, np.uint8)
+    value = np.zeros(columns, signal.dtype)
+    charge = np.zeros(columns, signal.dtype)
     near = np.zeros(columns, np.uint8)
-    value = np.zeros(columns)
+    # Rows that begin at the same pixel are added up, whole and the part that goes one on, then put there.
+    whole = np.zeros((4, columns))
+    moved = np.zeros((4, columns))
     for x in range(columns):
         here[x + 1] = (signal[0, x] > gate) & (mask[0, x] == 0)
     for y in range(rows):
@@ -132,32 +135,54 @@ def sum_rows(signal: Signal, mask: Flags, gate: float, first: Integers, part: Fl
                 below[x + 1] = (signal[y + 1, x] > gate) & (mask[y + 1, x] == 0)
         else:
             below[:] = 0
+        # The row above is not needed after this: its place takes what any of the three rows holds.
         for x in range(columns + 2):
-            column[x] = above[x] | here[x] | below[x]
+            above[x] = above[x] | here[x] | below[x]
         dead = 0
+        # Many short loops: each is one the compiler makes wide.
         for x in range(columns):
-            live = mask[y, x] == 0
-            dead += not live
-            near[x] = (column[x] | column[x + 1] | column[x + 2]) * live
-            value[x] = signal[y, x] if live else 0.0
-        left, right, at = 1 - part[y], part[y], first[y]
+            near[x] = (above[x] | above[x + 1] | above[x + 2]) & (mask[y, x] == 0)
         for x in range(columns):
-            sums[0, at + x] += left * value[x]
-            sums[2, at + x] += left * value[x] * near[x]
-            sums[3, at + x] += left * near[x]
-            sums[4, at + x] += left * here[x + 1]
+            value[x] = signal[y, x] if mask[y, x] == 0 else 0
+        for x in range(columns):
+            charge[x] = value[x] * near[x]
+        for x in range(columns):
+            dead += mask[y, x] != 0
+        for x in range(columns):
+            whole[0, x] += value[x]
+        for x in range(columns):
+            whole[1, x] += charge[x]
+        for x in range(columns):
+            whole[2, x] += near[x]
+        for x in range(columns):
+            whole[3, x] += here[x + 1]
+        right = part[y]
         if right > 0:
             for x in range(columns):
-                sums[0, at + 1 + x] += right * value[x]
-                sums[2, at + 1 + x] += right * value[x] * near[x]
-                sums[3, at + 1 + x] += right * near[x]
-                sums[4, at + 1 + x] += right * here[x + 1]
+                moved[0, x] += right * value[x]
+            for x in range(columns):
+                moved[1, x] += right * charge[x]
+            for x in range(columns):
+                moved[2, x] += right * near[x]
+            for x in range(columns):
+                moved[3, x] += right * here[x + 1]
         if dead > 0:
             for x in range(columns):
                 if mask[y, x] != 0:
-                    sums[1, at + x] -= left
+                    sums[1, first[y] + x] -= 1 - right
                     if right > 0:
-                        sums[1, at + 1 + x] -= right
+                        sums[1, first[y] + 1 + x] -= right
+        if y + 1 == rows or first[y + 1] != first[y]:
+            at = first[y]
+            for k in range(4):
+                quantity = k + (k > 0)
+                for x in range(columns):
+                    sums[quantity, at + x] += whole[k, x] - moved[k, x]
+                for x in range(columns):
+                    if moved[k, x] != 0:
+                        sums[quantity, at + 1 + x] += moved[k, x]
+            whole[:] = 0
+            moved[:] = 0
         above, here, below = here, below, above
 
 

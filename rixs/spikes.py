@@ -147,7 +147,7 @@ def find_spikes(
     gated = profile[0]
     # Below 1.5 photons nothing is ever a spike.
     y, x = _brighter(signal, gain.offset + 1.5 * gain.gain)
-    hits = np.empty((2, signal.size if y.size > signal.size // 64 else 64 * y.size + 1), np.int64)
+    hits = np.empty((2, min(signal.size, 9 * y.size + 9)), np.int64)
     live: Array = np.full(columns, float(rows))
     charge, count = gated, 0
     # Every round a lower rate flags smaller spikes; rates only fall, so this ends.

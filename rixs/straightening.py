@@ -208,8 +208,10 @@ def sum_frame(signal: np.ndarray[Any, Any], mask: Mask, curvature: Curvature, ga
     first = np.floor(-shift).astype(np.int64)
     sums = np.zeros((len(SUMS), columns + 2 * pad))
     part = -shift - first
-    for at, right in zip(first + pad, part, strict=True):
-        sums[1, at : at + columns] += 1 - right
-        sums[1, at + 1 : at + 1 + columns] += right
+    for at in np.unique(first):
+        right = part[first == at]
+        sums[1, pad + at : pad + at + columns] += (1 - right).sum()
+        if right.any():
+            sums[1, pad + at + 1 : pad + at + 1 + columns] += right.sum()
     sum_rows(signal, mask, gain.offset + PHOTON * gain.gain, first + pad, part, sums)
     return sums
