@@ -1,15 +1,9 @@
-"""Calibration: two real images of ceria without a guess, simulated panels, gain, and the instrument.
-
-``python -m benchmarks.calibration [quantity...]`` prints the table; `QUANTITIES` are those of
-`benchmarks.precision` too.
-"""
+"""Calibration: two real images of ceria without a guess, simulated panels, gain, and the instrument."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -271,25 +265,8 @@ def photon_transfer(data: Path, draws: int = 8) -> Iterator[Measured]:
 
 QUANTITIES = {
     "calibration": Quantity(real, real=True),
-    "panel": Quantity(panel),
+    "geometries": Quantity(panel),
     "setups": Quantity(setups),
     "ring_points": Quantity(sharpness),
     "photon_transfer": Quantity(photon_transfer),
 }
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__)
-    parser.add_argument("quantity", nargs="*", help=f"any of {', '.join(QUANTITIES)}; all by default")
-    chosen = parser.parse_args(arguments).quantity or list(QUANTITIES)
-    data = os.environ.get("REDOXLIGHT_DATA")
-    for name in chosen:
-        quantity = QUANTITIES[name]
-        if not quantity.real or data:
-            for line in quantity.lines(Path(data or "")):
-                print(f"| {' | '.join(line.cells())} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()

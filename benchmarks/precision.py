@@ -8,10 +8,35 @@ sentence says so. Simulations are seeded: the same versions give the same table.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.measures import Quantity
 
 HEAD = ["quantity", "measured", "reference or limit", "source of the reference"]
+
+
+MODULES = (
+    "calibration",
+    "precision_xrd",
+    "refinement",
+    "refinement_real",
+    "precision_rixs",
+    "precision_features",
+    "precision_xas",
+    "precision_alignment",
+    "precision_clocks",
+)
+"""Where the quantities are measured."""
+
+
+def quantities() -> dict[str, Quantity]:
+    """Return all quantities by name."""
+    modules = [importlib.import_module(f"benchmarks.{name}") for name in MODULES]
+    return {name: quantity for module in modules for name, quantity in module.QUANTITIES.items()}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -27,14 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Before the libraries are loaded: with several threads sums differ in the last bit.
     single_threaded_libraries()
 
-    from benchmarks import precision_clocks, precision_rixs, precision_xas, precision_xrd
-
-    known = {
-        **precision_xrd.QUANTITIES,
-        **precision_xas.QUANTITIES,
-        **precision_clocks.QUANTITIES,
-        **precision_rixs.QUANTITIES,
-    }
+    known = quantities()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
     parser.add_argument("quantity", nargs="*", help=f"any of {', '.join(known)}; all by default")
     chosen = parser.parse_args(arguments).quantity or list(known)

@@ -334,20 +334,3 @@ QUANTITIES = {
     "align_repeats": Quantity(repeats),
     "align_rebinned": Quantity(rebinned),
 }
-
-
-def main() -> None:
-    """Print the table: ``python -m benchmarks.precision_alignment [quantity...]``."""
-    import os
-    import sys
-
-    data = os.environ.get("REDOXLIGHT_DATA")
-    for name in sys.argv[1:] or list(QUANTITIES):
-        quantity = QUANTITIES[name]
-        if not quantity.real or data:
-            for line in quantity.lines(Path(data or "")):
-                print(f"| {' | '.join(line.cells())} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()

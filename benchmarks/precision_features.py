@@ -263,18 +263,3 @@ QUANTITIES = {
     "inverse_pfy": Quantity(inverse_pfy, real=True),
     "adress": Quantity(adress, real=True),
 }
-
-
-def main() -> None:
-    """Print the quantities named on the command line, or all."""
-    import os
-    import sys
-
-    data = Path(os.environ.get("REDOXLIGHT_DATA", ""))
-    for name in sys.argv[1:] or QUANTITIES:
-        for line in QUANTITIES[name].lines(data):
-            print(f"| {' | '.join(line.cells())} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,6 @@
 """Rietveld refinement: time per pattern, errors against the truth, GSAS-II's results on the same patterns.
 
-``python -m benchmarks.refinement [quantity ...]`` prints it; ``REDOXLIGHT_DATA`` names the folder of data,
-beside which the folder ``reference`` has what GSAS-II gave.
+``REDOXLIGHT_DATA`` names the folder of data, beside which the folder ``reference`` has what GSAS-II gave.
 """
 
 from __future__ import annotations
@@ -243,19 +242,3 @@ QUANTITIES = {
     "hard": Quantity(hard, real=True),
     "cold": Quantity(cold, real=True),
 }
-
-
-def main() -> None:
-    """Print times, then the quantities named on the command line, or all."""
-    data = Path(os.environ.get("REDOXLIGHT_DATA", ""))
-    names = sys.argv[1:] or list(QUANTITIES)
-    if not sys.argv[1:]:
-        for row in rows(1e10, 9):
-            print(" | ".join(row.cells()))
-    for name in names:
-        for line in QUANTITIES[name].lines(data):
-            print(" | ".join(line.cells()), flush=True)
-
-
-if __name__ == "__main__":
-    main()

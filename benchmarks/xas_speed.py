@@ -138,11 +138,3 @@ class _Larch:
         from larch.xafs import xftf
 
         xftf(group, kmin=3, kmax=12, dk=1, window="hanning", kweight=2)
-
-
-if __name__ == "__main__":
-    from benchmarks.timing import copy_bandwidth, pinned_to_one_core
-
-    pinned_to_one_core()
-    for row in rows(copy_bandwidth(), 10):
-        print(" | ".join(row.cells()), flush=True)

@@ -11,7 +11,11 @@ TECHNIQUE = Technique(
     recipe="xas.measurement:recipe",
     template="xas.measurement:TEMPLATE",
     figures={"xas.scans": "xas.figures:scans_overview", "xas.exafs": "xas.figures:exafs_overview"},
-    commands={"xas": "xas.cli:reduce", "fit": "xas.cli:fit"},
+    commands={
+        "xas": "xas.cli:reduce",
+        "fit": "xas.cli:fit",
+        "calibrate mono": "calibration.mono_cli:mono",
+    },
     full_checks={"FEFF": "xas.checks:feff"},
     demo="xas.demo:run",
     compare="xas.demo:compare",
