@@ -30,7 +30,7 @@ LIMIT = 0.5
 FOUND = 0.4
 """A geometry by which less than this part of the visible sectors has its ring is refused."""
 
-QUALITY = 0.35
+QUALITY = 0.3
 """So is one of less `Judgement.quality`: by chance, rings are found here and there and not far off."""
 
 CONFIDENT = 0.1
