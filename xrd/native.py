@@ -314,7 +314,9 @@ class _Chain:
         restraints = len(self.model.restraints)
         free = points + restraints - self.calculator.count
         gof2 = (solution.chi2 + solution.penalty) / max(free, 1)
-        inner = solution.covariance[:count, :count] + self._instrument_part(solution, root) / gof2
+        inner = solution.covariance[:count, :count] + self._instrument_part(solution, root) / max(
+            gof2, 1e-300
+        )
         for i in held:
             inner[i, :] = inner[:, i] = 0.0
         limits = self._limits(solution, inner, gof2, held)
