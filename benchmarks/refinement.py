@@ -1,7 +1,7 @@
 """Rietveld refinement: time per pattern, errors against the truth, GSAS-II's results on the same patterns.
 
-``python -m benchmarks.refinement [quantity ...]`` prints it; ``REDOXLIGHT_DATA`` names the folder of patterns;
-what GSAS-II gave is in the folder ``reference`` beside it.
+``python -m benchmarks.refinement [quantity ...]`` prints it; ``REDOXLIGHT_DATA`` names the folder of data,
+beside which the folder ``reference`` has what GSAS-II gave.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def truth(_: Path) -> Iterator[Measured]:
     phase = model.phases[0]
     known = {"a": 2.872, "c": 14.23, "volume": phase.volume, "scale": 0.2, "size": 0.25, "strain": 900.0}
     for weights in ("calculated", "observed"):
-        fits = xrd.refine_series(patterns, model, weights=weights, chunk=DRAWS)  # type: ignore[arg-type]
+        fits = xrd.refine_series(patterns, model, weights=weights, chunk=DRAWS)
         bound = f"weights {weights}, {DRAWS} draws, |mean| below {LIMIT_OF_DRAW / math.sqrt(DRAWS):.3f}"
         for name, value in known.items():
             yield pulls(f"pulls of {name}, {bound}", (fits[name] - value) / fits[f"{name}_errors"])

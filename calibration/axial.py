@@ -134,7 +134,8 @@ def nodes_exact(
     t = two_theta / degree
     cosine = math.cos(t)
     if abs(cosine) < 1e-6:
-        out[0, 0], out[0, 1], out[0, 2], out[0, 3], out[0, 4], out[0, 5] = 0.0, 1.0, 0.0, 0.0, 0.0, 0.0
+        for j in range(COLUMNS):
+            out[0, j] = 1.0 if j == 1 else 0.0
         return 1
     reach = min(axial, 0.999 * abs(math.tan(t)))
     reach_s = 1.0 if reach == axial else 0.0
@@ -187,7 +188,8 @@ def fewer_nodes(nodes: Floats, count: int, out: Floats) -> int:
     """
     if count <= 2:
         for k in range(count):
-            out[k, :] = nodes[k, :]
+            for j in range(COLUMNS):
+                out[k, j] = nodes[k, j]
         return count
     for d in range(3):  # the value, then the derivatives by 2θ and SH/L
         m1, m2, m3 = 0.0, 0.0, 0.0

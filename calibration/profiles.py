@@ -178,9 +178,13 @@ def _accumulate(
     # Of one reflection at its points: P and its derivatives by position, variance, gamma, SH/L.
     parts = np.empty((5, points))
     coarse_parts = np.empty((5, coarse.size))
-    factors = np.empty((count + 1, 5))
+    factors = np.zeros((count + 1, 5))
     far = np.zeros((count + 1, coarse.size))
     pieces = [(0, 0), (0, 0), (0, 0)]
+    wanted = False
+    for v in range(count):
+        for r in range(position.size):
+            wanted = wanted or (axial > SMALLEST and slopes[v, r, 4] != 0.0)
     for r in range(position.size):
         start, near, after, stop, few, many, spread = _layout(
             *(
@@ -200,7 +204,7 @@ def _accumulate(
         if stop <= start:
             continue
         peak = position[r] + nodes[many // 2, 0]
-        factors[0, 0], factors[0, 1:] = area[r], 0.0
+        factors[0, 0] = area[r]
         for v in range(count):
             factors[v + 1, 0] = slopes[v, r, 3]
             for j in range(3):
@@ -218,17 +222,19 @@ def _accumulate(
             pieces[2] = (last * _BLOCK, stop)
         for begin, end in pieces:
             if begin < end:
-                one = min(max(np.searchsorted(two_theta, peak - _NEAR * spread), begin), end)
-                two = min(max(np.searchsorted(two_theta, peak + _NEAR * spread), begin), end)
-                _profile(two_theta, begin, one, position[r], variance[r], gamma[r], pair, few, parts)
-                _profile(two_theta, one, two, position[r], variance[r], gamma[r], nodes, many, parts)
-                _profile(two_theta, two, end, position[r], variance[r], gamma[r], pair, few, parts)
+                one = min(max(_first(two_theta, peak - _NEAR * spread), begin), end)
+                two = min(max(_first(two_theta, peak + _NEAR * spread), begin), end)
+                _profile(two_theta, begin, one, position[r], variance[r], gamma[r], pair, few, parts, wanted)
+                _profile(two_theta, one, two, position[r], variance[r], gamma[r], nodes, many, parts, wanted)
+                _profile(two_theta, two, end, position[r], variance[r], gamma[r], pair, few, parts, wanted)
                 _combine(pattern, factors[0], parts, begin, end)
                 for v in range(count):
                     _combine(jacobian[rows[v]], factors[v + 1], parts, begin, end)
         for begin, end in ((first * _NODES, second * _NODES), (third * _NODES, last * _NODES)):
             if begin < end:
-                _profile(coarse, begin, end, position[r], variance[r], gamma[r], pair, few, coarse_parts)
+                _profile(
+                    coarse, begin, end, position[r], variance[r], gamma[r], pair, few, coarse_parts, wanted
+                )
                 for v in range(count + 1):
                     _combine(far[v], factors[v], coarse_parts, begin, end)
     for v in range(count + 1):
@@ -278,8 +284,8 @@ def _partition(
             )
         )
         if start < stop:
-            _profile(two_theta, start, stop, position[r], variance[r], gamma[r], pair, few, parts)
-            _profile(two_theta, near, after, position[r], variance[r], gamma[r], nodes, many, parts)
+            _profile(two_theta, start, stop, position[r], variance[r], gamma[r], pair, few, parts, False)
+            _profile(two_theta, near, after, position[r], variance[r], gamma[r], nodes, many, parts, False)
         for i in range(start, stop):
             sums[r, 0] += parts[0, i] * grid[i]
             sums[r, 1] += parts[0, i] * grid[i] * ratio[i]
@@ -311,8 +317,8 @@ def _layout(
     above = ABOVE * width
     if centre > 90.0:
         below, above = above, below
-    start: Any = np.searchsorted(two_theta, centre - below)
-    stop: Any = np.searchsorted(two_theta, centre + above)
+    start = _first(two_theta, centre - below)
+    stop = _first(two_theta, centre + above)
     if stop <= start:
         return start, start, start, start, 0, 0, 0.0
     fwhm = _shape(variance, gamma)[0]
@@ -325,9 +331,22 @@ def _layout(
     block = _BLOCK * (two_theta[-1] - two_theta[0]) / max(two_theta.size - 1, 1)
     reach = max(max(_NEAR * spread, 3.0 * block), 0.04 * fwhm)
     middle = centre + nodes[many // 2, 0]
-    near: Any = min(max(np.searchsorted(two_theta, middle - reach), start), stop)
-    after: Any = min(max(np.searchsorted(two_theta, middle + reach), start), stop)
+    near = min(max(_first(two_theta, middle - reach), start), stop)
+    after = min(max(_first(two_theta, middle + reach), start), stop)
     return start, near, after, stop, few, many, spread
+
+
+@compiled
+def _first(rising: Floats, value: float) -> int:
+    """Return the first point that is not below a value."""
+    low, high = 0, rising.size
+    while low < high:
+        middle = (low + high) // 2
+        if rising[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @compiled
@@ -361,8 +380,12 @@ def _profile(
     nodes: Floats,
     count: int,
     parts: Floats,
+    axial: bool,
 ) -> None:
-    """Write the profile of one reflection at points `start` to `stop`, and its derivatives, into `parts`."""
+    """Write the profile of one reflection at points `start` to `stop`, and its derivatives, into `parts`.
+
+    That by SH/L is 0 unless it is asked for by `axial`.
+    """
     if stop <= start:
         return
     fwhm, eta, fwhm_v, eta_v, fwhm_g, eta_g = _shape(variance, gamma)
@@ -378,7 +401,8 @@ def _profile(
     x = two_theta[start:stop]
     value, by_x, by_s = parts[0, start:stop], parts[1, start:stop], parts[4, start:stop]
     by_v, by_g = parts[2, start:stop], parts[3, start:stop]
-    value[:], by_x[:], by_v[:], by_g[:], by_s[:] = 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(x.size):
+        value[i], by_x[i], by_v[i], by_g[i], by_s[i] = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(count):
         at, weight = centre + nodes[k, 0], nodes[k, 1]
         # d/d2θ and d/d(SH/L) of P(100 (x - at)) at the node, and of its weight
@@ -394,9 +418,13 @@ def _profile(
             by_x[i] += moved * slope + heavier * eta * shape
             by_v[i] += weight * shape * (wide_v * wide + eta_v)
             by_g[i] += weight * shape * (wide_g * wide + eta_g)
-            by_s[i] += moved_s * slope + heavier_s * eta * shape
+        if axial:
+            for i in range(x.size):
+                u = 100.0 * (x[i] - at)
+                q = 1.0 / (1.0 + narrow * u * u)
+                by_s[i] += lorentz * q * (moved_s * steep * u * q + heavier_s * eta)
         reach = _GAUSSIAN * fwhm / 100.0
-        first, last = np.searchsorted(x, at - reach), np.searchsorted(x, at + reach)
+        first, last = _first(x, at - reach), _first(x, at + reach)
         for i in range(first, last):
             u = 100.0 * (x[i] - at)
             v = u * u / sigma2
@@ -408,7 +436,8 @@ def _profile(
             by_x[i] += moved * slope + heavier * profile
             by_v[i] += weight * (fwhm_v * wide - eta_v * shape)
             by_g[i] += weight * (fwhm_g * wide - eta_g * shape)
-            by_s[i] += moved_s * slope + heavier_s * profile
+            if axial:
+                by_s[i] += moved_s * slope + heavier_s * profile
 
 
 @compiled

@@ -85,7 +85,8 @@ class Fit:
     status
         One of `STATUS`.
     message
-        Which parameters or phases it is about; "" where there is nothing to say.
+        Which parameters or phases it is about, or which are strongly correlated; "" where there is nothing to
+        say.
     cycles
         Cycles done.
     penalty

@@ -110,6 +110,7 @@ class PhaseForward:
         highest = math.sin(math.radians(min(limits[1] * _DRIFT, 179.0)) / 2)
         found = families(self.phase, self.instrument.wavelength / (2 * highest) / _DRIFT)
         self.all_hkl = found.hkl
+        self.all_forms = quadratic_forms(found.hkl)
         self.all_multiplicity = found.multiplicity.astype(float)
         self.extracted = np.ones(len(self.all_hkl))
         self.chosen = np.zeros(len(self.all_hkl), dtype=bool)
@@ -121,7 +122,7 @@ class PhaseForward:
     def select(self, values: Floats) -> bool:
         """Choose the reflections within the limits for these parameters; tell whether they are others now."""
         shared = {name: float(values[i]) for name, i in self.shared.items()}
-        q = quadratic_forms(self.all_hkl) @ reciprocal(self._cell(values)).a
+        q = self.all_forms @ reciprocal(self._cell(values)).a
         sine = 0.5 * self.instrument.wavelength * np.sqrt(q)
         position = self._position(np.minimum(sine, 1.0), shared)[0]
         chosen = (position > self.limits[0]) & (position < self.limits[1]) & (sine < 1)
@@ -129,7 +130,7 @@ class PhaseForward:
             return False
         self.chosen = chosen
         self.hkl = self.all_hkl[self.chosen].astype(float)
-        self.forms = quadratic_forms(self.hkl)
+        self.forms = self.all_forms[self.chosen]
         self.multiplicity = self.all_multiplicity[self.chosen]
         self._geometry = None
         return True

@@ -27,6 +27,9 @@ _VISIBLE = 2.0
 _ONE_SIDED = 1.645
 """Standard deviations of a one-sided bound of 95 %."""
 
+_CORRELATED = 0.98
+"""Correlation from which on two variables are named."""
+
 _LEBAIL_ROUNDS = 40
 
 _REWEIGHTINGS = 2
@@ -196,8 +199,8 @@ class _Chain:
         self, observed: Floats, root: Floats, warm: Solution | None
     ) -> tuple[Solution, dict[int, float]]:
         start = self.start if warm is None else self._outer(warm.variables)[: len(self.names)]
-        self.calculator.select(start)
-        if warm is None:
+        if warm is None or self.calculator.intensities:
+            self.calculator.select(start)
             self.calculator.settle(start)
         variables = np.concatenate([self._inner(start), np.ones(self.calculator.intensities)])
         problem = self._problem(observed, root, {})
@@ -311,7 +314,9 @@ class _Chain:
         restraints = len(self.model.restraints)
         free = points + restraints - self.calculator.count
         gof2 = (solution.chi2 + solution.penalty) / max(free, 1)
-        inner = solution.covariance[:count, :count] + self._instrument_part(solution, root) / gof2
+        inner = solution.covariance[:count, :count] + self._instrument_part(solution, root) / max(
+            gof2, 1e-300
+        )
         for i in held:
             inner[i, :] = inner[:, i] = 0.0
         limits = self._limits(solution, inner, gof2, held)
@@ -389,7 +394,19 @@ class _Chain:
             return "phase_absent", f"not seen: {', '.join(absent)}"
         if bound:
             return "at_bound", f"at a bound: {', '.join(bound)}"
-        return "converged", ""
+        return "converged", self._correlated(solution)
+
+    def _correlated(self, solution: Solution) -> str:
+        """Return which variables the pattern hardly tells apart; "" where there are none."""
+        covariance = solution.covariance[: len(self.names), : len(self.names)]
+        spread = np.sqrt(np.diagonal(covariance))
+        known = spread > 0
+        ratio = np.where(np.outer(known, known), covariance, 0.0) / np.where(
+            np.outer(known, known), np.outer(spread, spread), 1.0
+        )
+        pairs = zip(*np.nonzero(np.triu(np.abs(ratio) > _CORRELATED, 1)), strict=True)
+        found = [f"{self.names[i]} and {self.names[j]} ({abs(ratio[i, j]):.3f})" for i, j in pairs]
+        return f"strongly correlated: {', '.join(found)}" if found else ""
 
 
 def _largest(name: str, value: float) -> float:

@@ -153,6 +153,16 @@ def test_a_pattern_without_errors_is_refused(layered: Model, clean: Floats, two_
         refine(noisy(two_theta, clean, 1).drop_vars("intensity_errors"), layered)
 
 
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan])
+def test_errors_that_are_none_are_refused_by_name(
+    value: float, layered: Model, clean: Floats, two_theta: Floats
+) -> None:
+    pattern = noisy(two_theta, clean, 1).assign_coords(file=("frame", ["sample_01.xye"]))
+    pattern["intensity_errors"][0, 100:103] = value
+    with pytest.raises(FitError, match=r"sample_01\.xye: has 3 points whose error is not above 0"):
+        refine(pattern, layered)
+
+
 def test_a_pattern_of_another_wavelength_is_refused(layered: Model, clean: Floats, two_theta: Floats) -> None:
     with pytest.raises(FitError, match=r"0\.2 angstrom"):
         refine(noisy(two_theta, clean, 1).assign_attrs(wavelength=0.2), layered)
@@ -233,6 +243,13 @@ def test_what_cannot_be_told_apart_is_said(clean: Floats, two_theta: Floats) -> 
     fit = refine(noisy(two_theta, clean, 9), model)
     assert fit["status"].values[0] == "singular"
     assert "other" in fit["message"].values[0]
+
+
+def test_strong_correlations_are_named(layered: Model, clean: Floats, two_theta: Floats) -> None:
+    pattern = noisy(two_theta, clean, 20)
+    assert refine(pattern, layered)["message"].values[0] == ""
+    model = layered.copy().free("layered/Ni1.occupancy", "layered/Co1.occupancy")
+    assert "layered/Ni1.occupancy and layered/Co1.occupancy" in refine(pattern, model)["message"].values[0]
 
 
 def test_a_bound_is_kept_and_said(layered: Model, clean: Floats, two_theta: Floats) -> None:
