@@ -110,7 +110,7 @@ def brixs_map(path: Path) -> Any:
             spectra.append(
                 image.set_horizontal_shift_via_polyval(polynomial).integrated_columns_vs_x_centers()
             )
-        return spectra.stack_spectra_as_columns() if hasattr(spectra, "stack_spectra_as_columns") else spectra
+        return spectra.stack_spectra_as_columns()
 
 
 def _one_more(path: Path, repeats: int) -> Row:
