@@ -175,7 +175,8 @@ def calibrate(
         axial=axial,
         varied=names,
         covariance=tuple(tuple(map(float, row)) for row in covariance),
-        two_theta_range=(float(data.x[0]), float(data.x[-1])),
+        # Towards the beam tan θ and 1 / cos θ are at their limits: nothing is extrapolated there.
+        two_theta_range=(0.0, float(data.x[-1])),
     )
 
 

@@ -9,17 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
+import beamline
 from beamline.atomic import write_atomic
 from beamline.truth import Comparison, open_leaf
-from calibration.instrument import Instrument
+from calibration import geometry as geometries
+from calibration import instrument as instruments
 from xrd import simulated_series as series
+from xrd.integration import integrate
 from xrd.simulate import Crystal
 
 _FRAMES = 12
 _TABLES = """\
 [xrd.cell]                          # a half cell on charge and discharge
 files = ["{place}/cell/raw/cell_*.tif"]
-geometry = "{place}/ceria/geometry.poni"
+geometry = "{place}/panel_geometry.json"
 bins = 2500
 two_theta_range = [0.8, 10.5]
 splitting = "bbox"                  # bins of half a pixel, for rings two pixels wide
@@ -28,7 +31,7 @@ channels = ["log"]
 
 [xrd.cell.refine]
 phases = ["{place}/cell/layered.cif", "{place}/cell/copper.cif"]
-instrument = "{place}/cell/panel.json"
+instrument = "{place}/panel_profile.json"
 limits = [1.2, 6.5]                 # 2θ, deg
 excluded = [[2.78, 2.97], [3.27, 3.40], [4.62, 4.77], [5.45, 5.58], [5.70, 5.80]]   # spots of aluminium
 fix = ["*/size", "*/strain"]        # nothing is broader here than the panel sees
@@ -55,14 +58,49 @@ def run(folder: str | os.PathLike[str]) -> str:
     """
     folder = Path(folder)
     series.write_ceria(folder / "ceria", seed=2022)
+    _calibrate(folder)
     series.write_cycling(folder / "cell", _FRAMES, seed=2022)
-    _write_structures(folder / "cell")
+    for crystal in (series.LAYERED, series.COPPER):
+        write_atomic(folder / "cell" / f"{crystal.name}.cif", _cif(crystal).encode())
     series.write_heating(folder / "heating", _FRAMES, seed=2022)
     return _TABLES.format(place=folder.name, gain=series.GAIN)
 
 
 def compare(folder: Path, result: Path) -> list[Comparison]:
-    """Return a and c of the cathode at three charges, as simulated and as refined."""
+    """Return the geometry, and a and c of the cathode at three charges, as simulated and as found."""
+    return [*_compare_geometry(folder), *_compare_cells(folder, result)]
+
+
+def _calibrate(folder: Path) -> None:
+    """Find where the panel stands and how wide it shows a ring, with ceria, and no guess."""
+    frame = beamline.read(folder / "ceria" / "raw" / "ceria_00001.tif")
+    geometry = geometries.calibrate(frame, "CeO2", wavelength=series.PANEL.wavelength)
+    geometry.save(folder / "panel_geometry.json")
+    pattern = integrate(
+        frame, geometry, bins=2500, splitting="bbox", two_theta_range=(0.8, 10.5), gain=series.GAIN
+    )
+    # Rings that are read as rings have no axial divergence.
+    profile = instruments.calibrate(pattern, varied=("zero", "U", "V", "W", "X", "Y"), axial="exact")
+    profile.save(folder / "panel_profile.json")
+
+
+def _compare_geometry(folder: Path) -> list[Comparison]:
+    true, found = series.PANEL, geometries.load(folder / "panel_geometry.json")
+    (x, y), (x_error, y_error) = found.center, found.center_errors
+    return [
+        Comparison(
+            "distance of the panel (mm)",
+            1e3 * true.distance,
+            1e3 * found.distance,
+            1e3 * found.distance_error,
+        ),
+        Comparison("beam centre x (px)", true.center[0], x, x_error),
+        Comparison("beam centre y (px)", true.center[1], y, y_error),
+        Comparison("tilt of the panel (deg)", true.tilt, found.tilt, found.tilt_error),
+    ]
+
+
+def _compare_cells(folder: Path, result: Path) -> list[Comparison]:
     truth = json.loads((folder / "cell" / "truth.json").read_text())
     refined = open_leaf(result, "xrd/cell/refinement").sel(phase="layered")
     charges, cells = np.array(truth["charge_fraction"]), truth["phases"]["layered"]["cell"]
@@ -75,17 +113,6 @@ def compare(folder: Path, result: Path) -> list[Comparison]:
             name = f"{edge} of the cathode, {charges[frame]:.0%} charged (angstrom)"
             comparisons.append(Comparison(name, expected, found, error))
     return comparisons
-
-
-def _write_structures(folder: Path) -> None:
-    """Write what is known before the cell is charged: its phases, and the profile of the panel."""
-    for crystal in (series.LAYERED, series.COPPER):
-        write_atomic(folder / f"{crystal.name}.cif", _cif(crystal).encode())
-    # FWHM of 2θ in deg there; variance in centideg² and FWHM in centideg here.
-    variance, lorentz = 1e4 * series.PROFILE.W / (8 * math.log(2)), 100 * series.PROFILE.X
-    # Rings that are read as rings have no axial divergence.
-    panel = Instrument(series.PANEL.wavelength, U=0.0, V=0.0, W=variance, X=lorentz, SHL=0.0, axial="exact")
-    panel.save(folder / "panel.json")
 
 
 def _cif(crystal: Crystal) -> str:
