@@ -14,9 +14,10 @@ at the nodes of a quadrature over 2φ, with weights that sum to 1. Two quadratur
   smooth, so that few nodes are enough.
 * as GSAS-II: the upper half of a Gauss-Legendre rule over 2φ, of the next tabulated size above
   ``int(300 d / γ)`` with d = 2θ - 2φ_min in deg and γ in centideg. D is not smooth in φ, and for most peaks
-  the rule has one node: the peak is then merely shifted by :math:`-d (1 - 1/\sqrt 3)`, where the exact mean is
-  near :math:`-d/6`. GSAS-II does its angles in single precision, which moves peaks near the beam by some
-  1e-5 deg; so do we, because positions and SH/L found with one are to be used with the other.
+  the rule has one node: the peak is then merely shifted by :math:`-d (1 - 1/\sqrt 3)`, where the exact mean
+  is near :math:`-d/6`. GSAS-II holds 1 + s² in single precision, which for s = 0.002 makes d 1.3 % too large;
+  so do we, because positions and SH/L found with the one are used with the other. The rest of its rounding
+  moves peaks near the beam at random by some 1e-5 deg and is left out.
 
 Derivatives are those of nodes and weights, the number of nodes being fixed.
 """
@@ -42,7 +43,7 @@ SMALLEST = 0.002
 COLUMNS = 6
 """Columns of a node: offset (deg), weight, then both differentiated by 2θ (per deg) and by SH/L."""
 
-_EXACT = 4
+_EXACT = 8
 """Fewest nodes of the exact quadrature; there are ten more per width of the peak that it spans."""
 
 
@@ -66,11 +67,20 @@ def rules() -> tuple[Floats, Floats, Floats]:
     return np.array(SIZES, dtype=float), np.concatenate(nodes), np.concatenate(weights)
 
 
+def gsas2_rules(two_theta: Floats, axial: float, gamma: Floats) -> Any:
+    """Return which of the rules GSAS-II takes for peaks at 2θ (deg) of Lorentzian width gamma (centideg)."""
+    angle = np.radians(two_theta)
+    edge = np.sqrt(1 + max(axial, SMALLEST) ** 2) * np.cos(angle)
+    low = np.where(np.abs(edge) < 1, np.arccos(np.clip(edge, -1, 1)), np.where(edge > 0, 0.0, np.pi))
+    wanted = np.trunc(300 * np.degrees(np.abs(angle - low)) / gamma)
+    return np.minimum(np.searchsorted(SIZES, wanted), len(SIZES) - 1)
+
+
 @compiled
 def nodes_gsas2(
-    two_theta: float, axial: float, gamma: float, sizes: Floats, x: Floats, w: Floats, out: Floats
+    two_theta: float, axial: float, table: int, sizes: Floats, x: Floats, w: Floats, out: Floats
 ) -> int:
-    """Write the nodes of one peak as GSAS-II has them into `out` (node, `COLUMNS`); return their number."""
+    """Write the nodes of one peak by a rule of GSAS-II into `out` (node, `COLUMNS`); return their number."""
     degree = 180.0 / math.pi
     t = two_theta / degree
     # 1 + s² in single precision, as there.
@@ -84,11 +94,9 @@ def nodes_gsas2(
         span = t - low
     elif cosine < 0:
         span = t - math.pi
-    wanted = int(300.0 * abs(span) * degree / gamma)
-    table, first = 0, 0
-    while table < sizes.size - 1 and wanted > sizes[table]:
-        first += int(sizes[table]) // 2
-        table += 1
+    first = 0
+    for smaller in range(table):
+        first += int(sizes[smaller]) // 2
     count = int(sizes[table]) // 2
     if count == 1:
         part = 1.0 - x[0]
@@ -123,7 +131,8 @@ def nodes_exact(
     t = two_theta / degree
     cosine = math.cos(t)
     if abs(cosine) < 1e-6:
-        out[0, 0], out[0, 1], out[0, 2], out[0, 3], out[0, 4], out[0, 5] = 0.0, 1.0, 0.0, 0.0, 0.0, 0.0
+        for j in range(COLUMNS):
+            out[0, j] = 1.0 if j == 1 else 0.0
         return 1
     reach = min(axial, 0.999 * abs(math.tan(t)))
     reach_s = 1.0 if reach == axial else 0.0
@@ -176,7 +185,8 @@ def fewer_nodes(nodes: Floats, count: int, out: Floats) -> int:
     """
     if count <= 2:
         for k in range(count):
-            out[k, :] = nodes[k, :]
+            for j in range(COLUMNS):
+                out[k, j] = nodes[k, j]
         return count
     for d in range(3):  # the value, then the derivatives by 2θ and SH/L
         m1, m2, m3 = 0.0, 0.0, 0.0

@@ -22,10 +22,10 @@ import numpy as np
 import xarray as xr
 
 from beamline.errors import CalibrationError, FitError
-from calibration.axial import SMALLEST
+from calibration.axial import SMALLEST, gsas2_rules
 from calibration.calibrants import find_calibrant
 from calibration.instrument import Axial, Instrument
-from calibration.profiles import accumulate, tails
+from calibration.profiles import EXACT, accumulate, tails
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -285,6 +285,7 @@ def _evaluate(
     position = model.bragg + values["zero"]
     shape: dict[str, Any] = dict(values)
     variance, gamma = Instrument(wavelength=1.0, **shape).widths(position)
+    rules = rules_of(position, values["SHL"], gamma, model.exact)
     coarse = tails(data.x)
     sizes = np.bincount(model.group)
     share = 1.0 / sizes[model.group]
@@ -300,7 +301,7 @@ def _evaluate(
                 gamma[lines],
                 share[lines],
                 values["SHL"],
-                model.exact,
+                rules[lines],
             ),
             *(np.zeros((0, int(lines.sum()), 5)), columns[number], np.zeros((0, data.x.size))),
             coarse=coarse,
@@ -319,12 +320,17 @@ def _evaluate(
     pattern = np.zeros(data.x.size)
     jacobian = np.zeros((len(names), data.x.size))
     accumulate(
-        *(data.x, position, variance, gamma, area, values["SHL"], model.exact, slopes, pattern, jacobian),
+        *(data.x, position, variance, gamma, area, values["SHL"], rules, slopes, pattern, jacobian),
         coarse=coarse,
     )
     miss = (pattern + linear[model.groups :] @ smooth - data.y) / data.sigma
     every = np.concatenate([jacobian / data.sigma, design])
     return float(miss @ miss), linear, every @ every.T, every @ miss
+
+
+def rules_of(position: Array, axial: float, gamma: Array, exact: bool) -> Any:
+    """Return how the axial divergence of each reflection is integrated."""
+    return np.full(position.size, EXACT) if exact else gsas2_rules(position, axial, gamma)
 
 
 def _slopes(position: Array, shl: float, names: tuple[str, ...]) -> Array:

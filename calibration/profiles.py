@@ -9,8 +9,8 @@ The profile of a reflection (P. Thompson, D. E. Cox, J. B. Hastings, J. Appl. Cr
 .. math:: η = 1.36603 x - 0.47719 x^2 + 0.11116 x^3
 
 of unit area in u, centideg from the peak, spread over the nodes of `calibration.axial`. As in GSAS-II a
-reflection reaches from 50 (w + SH/L |cos 2θ|) below its position to 75 w above, with w = 2.355 σ + γ in deg (the
-other way round above 90 deg). Its tails belong to the model: cutting them elsewhere changes Rwp.
+reflection reaches from 50 (w + SH/L |cos 2θ|) below its position to 75 w above, with w = 2.355 σ + γ in deg
+(the other way round above 90 deg). Its tails belong to the model: cutting them elsewhere changes Rwp.
 
 Where u is large against the spread of the nodes, two nodes with the same moments stand for all.
 """
@@ -34,21 +34,24 @@ STOFW = 2.35482005
 BELOW, ABOVE = 50.0, 75.0
 """How far a reflection reaches, in widths."""
 
-_NEAR = 15.0
+EXACT = -1
+"""Instead of a rule of GSAS-II: axial divergence is integrated to convergence."""
+
+_NEAR = 40.0
 """Up to this many spreads from the peak all nodes count, beyond it two."""
 
-_BLOCK, _NODES = 24, 5
+_BLOCK, _NODES = 24, 6
 """Points of a block of the coarse grid, and its nodes."""
 
-_GAUSSIAN = 2.7
-"""Half widths at which the Gaussian part is 2e-9 of its height and is left out, in FWHM."""
+_GAUSSIAN = 3.2
+"""Distance, in FWHM, at which the Gaussian part is 5e-13 of its height and is left out."""
 
 
 class Tails(NamedTuple):
     """A coarse grid for what changes slowly: blocks of points, each with a few nodes of its own.
 
     Far from a reflection the profile of a block of `_BLOCK` points follows from its values at `_NODES`
-    Chebyshev nodes: with a distance of at least three blocks to 4e-6 of itself.
+    Chebyshev nodes: with a distance of at least three blocks to 4e-7 of itself.
 
     Attributes
     ----------
@@ -84,7 +87,7 @@ def accumulate(
     gamma: Floats,
     area: Floats,
     axial: float,
-    exact: bool,
+    rules: Any,
     slopes: Floats,
     pattern: Floats,
     jacobian: Floats,
@@ -102,8 +105,9 @@ def accumulate(
         integrated intensity in intensity times centideg.
     axial
         SH/L; it counts as 0.002 where it is less, and has no derivative then.
-    exact
-        Whether the axial divergence is integrated to convergence, or as GSAS-II does.
+    rules
+        How the axial divergence of each reflection (m) is integrated: what `calibration.axial.gsas2_rules`
+        gave, or `EXACT` in all.
     slopes
         (variable, m, 5): derivatives of position, variance, gamma, area and SH/L of each reflection with
         respect to each variable. No variable: the pattern alone is calculated.
@@ -119,7 +123,7 @@ def accumulate(
     coarse = tails(two_theta) if coarse is None else coarse
     rows = np.arange(len(slopes)) if rows is None else np.asarray(rows, dtype=np.int64)
     _accumulate(
-        *(two_theta, position, variance, gamma, area, float(axial), bool(exact), slopes, pattern, jacobian),
+        *(two_theta, position, variance, gamma, area, float(axial), rules, slopes, pattern, jacobian),
         *(rows, coarse.x, coarse.weights, *divergence.rules()),
     )
 
@@ -130,7 +134,7 @@ def partition(
     variance: Floats,
     gamma: Floats,
     axial: float,
-    exact: bool,
+    rules: Any,
     ratio: Floats,
 ) -> Floats:
     """Return the mean of `ratio` (n) over the profile of each reflection (m).
@@ -141,7 +145,7 @@ def partition(
     sums = np.zeros((len(position), 2))
     grid = np.gradient(two_theta)
     _partition(
-        *(two_theta, position, variance, gamma, float(axial), bool(exact), ratio, grid, sums),
+        *(two_theta, position, variance, gamma, float(axial), rules, ratio, grid, sums),
         *divergence.rules(),
     )
     return np.divide(sums[:, 1], sums[:, 0], out=np.ones(len(position)), where=sums[:, 0] > 0)
@@ -155,7 +159,7 @@ def _accumulate(
     gamma: Floats,
     area: Floats,
     axial: float,
-    exact: bool,
+    rules: Any,
     slopes: Floats,
     pattern: Floats,
     jacobian: Floats,
@@ -173,17 +177,33 @@ def _accumulate(
     # Of one reflection at its points: P and its derivatives by position, variance, gamma, SH/L.
     parts = np.empty((5, points))
     coarse_parts = np.empty((5, coarse.size))
-    factors = np.empty((count + 1, 5))
+    factors = np.zeros((count + 1, 5))
     far = np.zeros((count + 1, coarse.size))
     pieces = [(0, 0), (0, 0), (0, 0)]
+    wanted = False
+    for v in range(count):
+        for r in range(position.size):
+            wanted = wanted or (axial > SMALLEST and slopes[v, r, 4] != 0.0)
     for r in range(position.size):
         start, near, after, stop, few, many, spread = _layout(
-            *(two_theta, position[r], variance[r], gamma[r], shl, exact, nodes, pair, sizes, rule_x, rule_w)
+            *(
+                two_theta,
+                position[r],
+                variance[r],
+                gamma[r],
+                shl,
+                rules[r],
+                nodes,
+                pair,
+                sizes,
+                rule_x,
+                rule_w,
+            )
         )
         if stop <= start:
             continue
         peak = position[r] + nodes[many // 2, 0]
-        factors[0, 0], factors[0, 1:] = area[r], 0.0
+        factors[0, 0] = area[r]
         for v in range(count):
             factors[v + 1, 0] = slopes[v, r, 3]
             for j in range(3):
@@ -201,17 +221,19 @@ def _accumulate(
             pieces[2] = (last * _BLOCK, stop)
         for begin, end in pieces:
             if begin < end:
-                one = min(max(np.searchsorted(two_theta, peak - _NEAR * spread), begin), end)
-                two = min(max(np.searchsorted(two_theta, peak + _NEAR * spread), begin), end)
-                _profile(two_theta, begin, one, position[r], variance[r], gamma[r], pair, few, parts)
-                _profile(two_theta, one, two, position[r], variance[r], gamma[r], nodes, many, parts)
-                _profile(two_theta, two, end, position[r], variance[r], gamma[r], pair, few, parts)
+                one = min(max(_first(two_theta, peak - _NEAR * spread), begin), end)
+                two = min(max(_first(two_theta, peak + _NEAR * spread), begin), end)
+                _profile(two_theta, begin, one, position[r], variance[r], gamma[r], pair, few, parts, wanted)
+                _profile(two_theta, one, two, position[r], variance[r], gamma[r], nodes, many, parts, wanted)
+                _profile(two_theta, two, end, position[r], variance[r], gamma[r], pair, few, parts, wanted)
                 _combine(pattern, factors[0], parts, begin, end)
                 for v in range(count):
                     _combine(jacobian[rows[v]], factors[v + 1], parts, begin, end)
         for begin, end in ((first * _NODES, second * _NODES), (third * _NODES, last * _NODES)):
             if begin < end:
-                _profile(coarse, begin, end, position[r], variance[r], gamma[r], pair, few, coarse_parts)
+                _profile(
+                    coarse, begin, end, position[r], variance[r], gamma[r], pair, few, coarse_parts, wanted
+                )
                 for v in range(count + 1):
                     _combine(far[v], factors[v], coarse_parts, begin, end)
     for v in range(count + 1):
@@ -231,7 +253,7 @@ def _partition(
     variance: Floats,
     gamma: Floats,
     axial: float,
-    exact: bool,
+    rules: Any,
     ratio: Floats,
     grid: Floats,
     sums: Floats,
@@ -245,11 +267,23 @@ def _partition(
     shl = max(axial, SMALLEST)
     for r in range(position.size):
         start, near, after, stop, few, many, _ = _layout(
-            *(two_theta, position[r], variance[r], gamma[r], shl, exact, nodes, pair, sizes, rule_x, rule_w)
+            *(
+                two_theta,
+                position[r],
+                variance[r],
+                gamma[r],
+                shl,
+                rules[r],
+                nodes,
+                pair,
+                sizes,
+                rule_x,
+                rule_w,
+            )
         )
         if start < stop:
-            _profile(two_theta, start, stop, position[r], variance[r], gamma[r], pair, few, parts)
-            _profile(two_theta, near, after, position[r], variance[r], gamma[r], nodes, many, parts)
+            _profile(two_theta, start, stop, position[r], variance[r], gamma[r], pair, few, parts, False)
+            _profile(two_theta, near, after, position[r], variance[r], gamma[r], nodes, many, parts, False)
         for i in range(start, stop):
             sums[r, 0] += parts[0, i] * grid[i]
             sums[r, 1] += parts[0, i] * grid[i] * ratio[i]
@@ -262,7 +296,7 @@ def _layout(
     variance: float,
     gamma: float,
     shl: float,
-    exact: bool,
+    rule: int,
     nodes: Floats,
     pair: Floats,
     sizes: Floats,
@@ -281,23 +315,36 @@ def _layout(
     above = ABOVE * width
     if centre > 90.0:
         below, above = above, below
-    start = np.searchsorted(two_theta, centre - below)
-    stop = np.searchsorted(two_theta, centre + above)
+    start = _first(two_theta, centre - below)
+    stop = _first(two_theta, centre + above)
     if stop <= start:
         return start, start, start, start, 0, 0, 0.0
     fwhm = _shape(variance, gamma)[0]
-    if exact:
+    if rule == EXACT:
         many = nodes_exact(centre, shl, fwhm, sizes, rule_x, rule_w, nodes)
     else:
-        many = nodes_gsas2(centre, shl, gamma, sizes, rule_x, rule_w, nodes)
+        many = nodes_gsas2(centre, shl, rule, sizes, rule_x, rule_w, nodes)
     few = fewer_nodes(nodes, many, pair)
     spread = abs(nodes[0, 0] - nodes[many - 1, 0]) if many > 2 else 0.0
     block = _BLOCK * (two_theta[-1] - two_theta[0]) / max(two_theta.size - 1, 1)
     reach = max(max(_NEAR * spread, 3.0 * block), 0.04 * fwhm)
     middle = centre + nodes[many // 2, 0]
-    near = min(max(np.searchsorted(two_theta, middle - reach), start), stop)
-    after = min(max(np.searchsorted(two_theta, middle + reach), start), stop)
+    near = min(max(_first(two_theta, middle - reach), start), stop)
+    after = min(max(_first(two_theta, middle + reach), start), stop)
     return start, near, after, stop, few, many, spread
+
+
+@compiled
+def _first(rising: Floats, value: float) -> int:
+    """Return the first point that is not below a value."""
+    low, high = 0, rising.size
+    while low < high:
+        middle = (low + high) // 2
+        if rising[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @compiled
@@ -331,8 +378,12 @@ def _profile(
     nodes: Floats,
     count: int,
     parts: Floats,
+    axial: bool,
 ) -> None:
-    """Write the profile of one reflection at points `start` to `stop`, and its derivatives, into `parts`."""
+    """Write the profile of one reflection at points `start` to `stop`, and its derivatives, into `parts`.
+
+    That by SH/L is 0 unless it is asked for by `axial`.
+    """
     if stop <= start:
         return
     fwhm, eta, fwhm_v, eta_v, fwhm_g, eta_g = _shape(variance, gamma)
@@ -348,7 +399,8 @@ def _profile(
     x = two_theta[start:stop]
     value, by_x, by_s = parts[0, start:stop], parts[1, start:stop], parts[4, start:stop]
     by_v, by_g = parts[2, start:stop], parts[3, start:stop]
-    value[:], by_x[:], by_v[:], by_g[:], by_s[:] = 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(x.size):
+        value[i], by_x[i], by_v[i], by_g[i], by_s[i] = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(count):
         at, weight = centre + nodes[k, 0], nodes[k, 1]
         # d/d2θ and d/d(SH/L) of P(100 (x - at)) at the node, and of its weight
@@ -364,9 +416,13 @@ def _profile(
             by_x[i] += moved * slope + heavier * eta * shape
             by_v[i] += weight * shape * (wide_v * wide + eta_v)
             by_g[i] += weight * shape * (wide_g * wide + eta_g)
-            by_s[i] += moved_s * slope + heavier_s * eta * shape
+        if axial:
+            for i in range(x.size):
+                u = 100.0 * (x[i] - at)
+                q = 1.0 / (1.0 + narrow * u * u)
+                by_s[i] += lorentz * q * (moved_s * steep * u * q + heavier_s * eta)
         reach = _GAUSSIAN * fwhm / 100.0
-        first, last = np.searchsorted(x, at - reach), np.searchsorted(x, at + reach)
+        first, last = _first(x, at - reach), _first(x, at + reach)
         for i in range(first, last):
             u = 100.0 * (x[i] - at)
             v = u * u / sigma2
@@ -378,7 +434,8 @@ def _profile(
             by_x[i] += moved * slope + heavier * profile
             by_v[i] += weight * (fwhm_v * wide - eta_v * shape)
             by_g[i] += weight * (fwhm_g * wide - eta_g * shape)
-            by_s[i] += moved_s * slope + heavier_s * profile
+            if axial:
+                by_s[i] += moved_s * slope + heavier_s * profile
 
 
 @compiled

@@ -16,7 +16,10 @@ __getattr__, __dir__ = attach(
         "Model": "xrd.models:Model",
         "Phase": "xrd.phases:Phase",
         "Site": "xrd.phases:Site",
+        "calculate": "xrd.refinement:calculate",
         "integrate": "xrd.integration:integrate",
+        "link_mixing": "xrd.site_links:link_mixing",
+        "link_tetrahedral": "xrd.site_links:link_tetrahedral",
         "read_mask": "xrd.masks:read_mask",
         "refine": "xrd.refinement:refine",
         "refine_series": "xrd.refinement:refine_series",
@@ -37,5 +40,8 @@ if TYPE_CHECKING:
     from xrd.models import Model as Model
     from xrd.phases import Phase as Phase
     from xrd.phases import Site as Site
+    from xrd.refinement import calculate as calculate
     from xrd.refinement import refine as refine
     from xrd.refinement import refine_series as refine_series
+    from xrd.site_links import link_mixing as link_mixing
+    from xrd.site_links import link_tetrahedral as link_tetrahedral

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from calibration.axial import SMALLEST
@@ -12,6 +14,9 @@ from xrd.models import Model
 from xrd.observations import Observations
 from xrd.phases import Floats
 from xrd.reflections import label
+
+_ONE_NODE = np.zeros(1, dtype=np.int64)
+"""Axial divergence of humps: GSAS-II's smallest rule; they are too broad to show it."""
 
 _OVERLAP = 0.2
 """Pawley intensities of reflections closer than this part of their width are one."""
@@ -42,7 +47,7 @@ class Calculator:
         self.reduction = self.matrix[moving]
         self.direct = np.array_equal(self.reduction, np.eye(len(moving)))
         names = list(model.parameters)
-        self.shl, self.exact = names.index("instrument/SHL"), model.instrument.axial == "exact"
+        self.shl = names.index("instrument/SHL")
         first, last = model.limits or (self.low, self.high)
         limits = (first - model.margin, last + model.margin)
         polarized = not observations.polarization_corrected
@@ -53,8 +58,10 @@ class Calculator:
         self.terms = [names.index(f"background/{i}") for i in range(terms)]
         fields = ("position", "variance", "gamma", "area")
         count = len(model.background.humps)
-        self.humps = np.array([[names.index(f"background/hump{i}.{f}") for f in fields] for i in range(count)])
-        self.groups: list[np.ndarray] = [np.empty(0, dtype=int) for _ in self.phases]  # type: ignore[type-arg]
+        self.humps = np.array(
+            [[names.index(f"background/hump{i}.{f}") for f in fields] for i in range(count)]
+        )
+        self.groups: list[Any] = [np.empty(0, dtype=int) for _ in self.phases]
 
     def _unit(self, two_theta: Floats) -> Floats:
         return -1.0 + 2.0 * (two_theta - self.low) / (self.high - self.low)
@@ -73,11 +80,18 @@ class Calculator:
         """Return every parameter of the model for values of the variables."""
         return np.asarray(self.matrix @ variables[: self.matrix.shape[1]] + self.offset)
 
-    def select(self, variables: Floats) -> None:
-        """Choose the reflections within the limits, and which of them Pawley intensities belong to."""
+    def select(self, variables: Floats) -> bool:
+        """Choose the reflections within the limits, and which of them Pawley intensities belong to.
+
+        Returns
+        -------
+        Whether they are others than before.
+        """
         values = self.parameters(variables)
+        changed = False
         for i, forward in enumerate(self.phases):
-            forward.select(values)
+            if not self.model.fixed_list:
+                changed |= forward.select(values)
             if forward.phase.intensities == "pawley":
                 peaks = forward.peaks(values, {})
                 order = np.argsort(peaks.position)
@@ -86,6 +100,13 @@ class Calculator:
                 group = np.empty(len(order), dtype=int)
                 group[order] = np.concatenate([[0], np.cumsum(apart)]) if len(order) else []
                 self.groups[i] = group
+        return changed
+
+    def settle(self, variables: Floats) -> bool:
+        """Choose the rules of axial divergence; tell whether they are others than before."""
+        values = self.parameters(variables)
+        changed = [forward.settle(values) for forward in self.phases]
+        return any(changed)
 
     def pattern(self, variables: Floats) -> tuple[Floats, Floats]:
         """Return the calculated pattern (n) and its derivatives by the variables (variable, n)."""
@@ -110,7 +131,7 @@ class Calculator:
             for line in (peaks, forward.second_line(peaks)):
                 if line is not None:
                     accumulate(
-                        *(self.x, line.position, line.variance, line.gamma, line.area, shl, self.exact),
+                        *(self.x, line.position, line.variance, line.gamma, line.area, shl, line.rules),
                         *(line.slopes, calculated, jacobian, line.rows, self.coarse),
                     )
         if not self.direct:
@@ -130,7 +151,7 @@ class Calculator:
             for line in (peaks, forward.second_line(peaks)):
                 if line is not None:
                     accumulate(
-                        *(self.x, line.position, line.variance, line.gamma, line.area, shl, self.exact),
+                        *(self.x, line.position, line.variance, line.gamma, line.area, shl, line.rules),
                         *(line.slopes, unused, jacobian, line.rows, self.coarse),
                     )
         return jacobian
@@ -142,7 +163,7 @@ class Calculator:
         self._add_humps(values, curve, np.zeros((len(self.active), self.x.size)))
         return np.asarray(curve)
 
-    def extract(self, variables: Floats, observed: Floats, used: Floats) -> None:
+    def extract(self, variables: Floats, observed: Floats, used: Any) -> None:
         """Improve the intensities of Le Bail phases: share what was observed as the calculated is shared.
 
         (A. Le Bail, H. Duroy, J. L. Fourquet, Mater. Res. Bull. 23 (1988) 447.)
@@ -159,7 +180,7 @@ class Calculator:
                 peaks = forward.peaks(values, {})
                 factor = partition(
                     *(self.x, peaks.position, peaks.variance, peaks.gamma, float(values[self.shl])),
-                    *(self.exact, ratio),
+                    *(peaks.rules, ratio),
                 )
                 forward.extracted[forward.chosen] *= np.maximum(factor, 1e-6)
 
@@ -175,13 +196,15 @@ class Calculator:
 
     def _add_humps(self, values: Floats, calculated: Floats, jacobian: Floats) -> None:
         for indices in self.humps:
-            active = [(self.active[int(i)], field) for field, i in enumerate(indices) if int(i) in self.active]
+            active = [
+                (self.active[int(i)], field) for field, i in enumerate(indices) if int(i) in self.active
+            ]
             slopes = np.zeros((len(active), 1, 5))
             for v, (_, field) in enumerate(active):
                 slopes[v, 0, field] = 1.0
             position, variance, gamma, area = (values[i : i + 1] for i in indices)
             accumulate(
-                *(self.x, position, variance, np.maximum(gamma, 1e-3), area, SMALLEST, self.exact, slopes),
+                *(self.x, position, variance, np.maximum(gamma, 1e-3), area, SMALLEST, _ONE_NODE, slopes),
                 *(calculated, jacobian, [row for row, _ in active], self.coarse),
             )
 
@@ -200,6 +223,6 @@ class Calculator:
         for line in (peaks, forward.second_line(peaks)):
             if line is not None:
                 accumulate(
-                    *(self.x, line.position, line.variance, line.gamma, line.area, shl, self.exact),
+                    *(self.x, line.position, line.variance, line.gamma, line.area, shl, line.rules),
                     *(line.slopes, unused, jacobian, None, self.coarse),
                 )

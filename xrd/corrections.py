@@ -4,8 +4,9 @@ r"""What multiplies |F|²: Lorentz factor, polarisation, absorption in a cylinde
 * Polarisation, with the part P of the beam polarised in the plane of azimuth 0 (GSAS-II's Polariz.):
   :math:`[(1-P)\cos^2 a + P \sin^2 a] \cos^2 2θ + (1-P) \sin^2 a + P \cos^2 a`. Once only: a pattern that was
   corrected for polarisation when it was integrated is not corrected again.
-* Absorption of a cylinder in Debye-Scherrer geometry, μR up to 3 (N. N. Lobanov, L. Alte da Veiga, 6th European
-  Powder Diffraction Conference (1998), P12-16): :math:`\exp(-T_0 μR - T_1 μR^2 - T_2 μR^3 - T_3 μR^4)`.
+* Absorption of a cylinder in Debye-Scherrer geometry, μR up to 3 (N. N. Lobanov, L. Alte da Veiga, 6th
+  European Powder Diffraction Conference (1998), P12-16):
+  :math:`\exp(-T_0 μR - T_1 μR^2 - T_2 μR^3 - T_3 μR^4)`.
 
 θ is half the measured 2θ, zero and displacement included, as in GSAS-II.
 """
@@ -54,7 +55,9 @@ def absorption(two_theta: Floats, mu_r: float) -> tuple[Floats, Floats, Floats]:
         - 0.01911 * 0.25 * quarter / s * fall
         + 0.5 * 0.109561 / root
     )
-    t2 = -0.02489 - 0.39499 * s + 1.219077 * s * root - 1.31268 * s**2 + 0.871081 * s**2 * root - 0.2327 * s**3
+    t2 = (
+        -0.02489 - 0.39499 * s + 1.219077 * s * root - 1.31268 * s**2 + 0.871081 * s**2 * root - 0.2327 * s**3
+    )
     t2_s = -0.39499 + 1.5 * 1.219077 * root - 2 * 1.31268 * s + 2.5 * 0.871081 * s * root - 3 * 0.2327 * s**2
     t3 = 0.003045 + 0.018167 * s - 0.03305 * s**2
     t3_s = 0.018167 - 2 * 0.03305 * s

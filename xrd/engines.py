@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -40,6 +40,9 @@ class Options:
         Patterns in a chunk; its first starts from the model, whatever the number of workers.
     curves
         Whether to return the calculated patterns.
+    weights
+        ``"observed"``: 1/σ² of the pattern, as in GSAS-II. ``"calculated"``: σ² is that of the observed
+        counts brought to the calculated ones, so that a point that happens to be low does not count more.
     """
 
     max_cycles: int = 30
@@ -48,6 +51,7 @@ class Options:
     workers: int = 1
     chunk: int = 50
     curves: bool = True
+    weights: Literal["observed", "calculated"] = "observed"
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ class Fit:
     status
         One of `STATUS`.
     message
-        Which parameters or phases it is about; "" where there is nothing to say.
+        Which parameters or phases it is about, or which are strongly correlated; "" where there is nothing to
+        say.
     cycles
         Cycles done.
     penalty

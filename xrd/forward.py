@@ -6,8 +6,8 @@ Of each reflection with :math:`1/d^2 = q`,
           I = S\, m\, |F|^2\, \frac1V\, L\, P\, A\, T
 
 with scale S, multiplicity m, volume V of the cell, Lorentz factor, polarisation, absorption and texture
-(`xrd.corrections`, `xrd.texture`). With R the distance from sample to detector (mm), displacements X, Y, s (µm)
-and transparency t (cm), the shift in deg is
+(`xrd.corrections`, `xrd.texture`). With R the distance from sample to detector (mm), displacements X, Y, s
+(µm) and transparency t (cm), the shift in deg is
 
 .. math:: \frac{0.18}{πR} (X \cos 2θ + Y \sin 2θ) \quad \text{(Debye-Scherrer)}, \qquad
           \frac{0.09}{πR} (4 s \cosθ + 100\, t \sin 2θ) \quad \text{(Bragg-Brentano)} .
@@ -25,13 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from calibration.axial import SMALLEST
+from calibration.axial import SMALLEST, gsas2_rules
 from calibration.instrument import SMALLEST_WIDTH
+from calibration.profiles import EXACT
 from xrd import corrections, texture
-from xrd.broadening import quadratic_forms, reciprocal_metric
+from xrd.broadening import Reciprocal, quadratic_forms, reciprocal
 from xrd.corrections import HALF_RADIAN
 from xrd.models import Model
-from xrd.phases import Floats, cell_dependence, expand_cell, metric, metric_slopes
+from xrd.phases import Floats, cell_dependence, expand_cell
 from xrd.reflections import equivalents, families
 from xrd.structure_factors import geometry, geometry_slopes, scatterers, squared
 from xrd.widths import widths
@@ -58,6 +59,8 @@ class Peaks:
         Their derivatives by the parameters of `rows` (variable, n, 5).
     rows
         Rows of the Jacobian the slopes belong to.
+    rules
+        How axial divergence is integrated (n).
     """
 
     position: Floats
@@ -66,6 +69,7 @@ class Peaks:
     area: Floats
     slopes: Floats
     rows: np.ndarray[Any, np.dtype[np.int64]]
+    rules: np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass
@@ -106,23 +110,30 @@ class PhaseForward:
         highest = math.sin(math.radians(min(limits[1] * _DRIFT, 179.0)) / 2)
         found = families(self.phase, self.instrument.wavelength / (2 * highest) / _DRIFT)
         self.all_hkl = found.hkl
+        self.all_forms = quadratic_forms(found.hkl)
         self.all_multiplicity = found.multiplicity.astype(float)
         self.extracted = np.ones(len(self.all_hkl))
+        self.chosen = np.zeros(len(self.all_hkl), dtype=bool)
         self.scattering = scatterers(self.phase, self.instrument.wavelength)
         self._geometry: tuple[bytes, Floats, Floats] | None = None
+        self.rules: Any = None
         self.select(model.values())
 
-    def select(self, values: Floats) -> None:
-        """Choose the reflections that lie within the limits for these parameters."""
+    def select(self, values: Floats) -> bool:
+        """Choose the reflections within the limits for these parameters; tell whether they are others now."""
         shared = {name: float(values[i]) for name, i in self.shared.items()}
-        q = quadratic_forms(self.all_hkl) @ reciprocal_metric(self._cell(values))[0]
+        q = self.all_forms @ reciprocal(self._cell(values)).a
         sine = 0.5 * self.instrument.wavelength * np.sqrt(q)
         position = self._position(np.minimum(sine, 1.0), shared)[0]
-        self.chosen = (position > self.limits[0]) & (position < self.limits[1]) & (sine < 1)
+        chosen = (position > self.limits[0]) & (position < self.limits[1]) & (sine < 1)
+        if np.array_equal(chosen, self.chosen):
+            return False
+        self.chosen = chosen
         self.hkl = self.all_hkl[self.chosen].astype(float)
-        self.forms = quadratic_forms(self.hkl)
+        self.forms = self.all_forms[self.chosen]
         self.multiplicity = self.all_multiplicity[self.chosen]
         self._geometry = None
+        return True
 
     def peaks(self, values: Floats, active: Mapping[int, int]) -> Peaks:
         """Return the reflections, and their slopes by the parameters that are active.
@@ -138,14 +149,14 @@ class PhaseForward:
         shared = {name: float(values[i]) for name, i in self.shared.items()}
         wanted = {n: active[i] for group in (self.own, self.shared) for n, i in group.items() if i in active}
         cell = self._cell(values)
-        a, by_cell = reciprocal_metric(cell)
-        q = self.forms @ a
+        lattice = reciprocal(cell)
+        q = self.forms @ lattice.a
         sine = np.minimum(0.5 * self.instrument.wavelength * np.sqrt(q), 0.9999)
         position, by_ideal, shifts = self._position(sine, shared)
         position_q = by_ideal * np.degrees(sine / np.sqrt(1 - sine**2)) / q
-        intensity = self._intensity(position, q, cell, own, shared, wanted)
+        intensity = self._intensity(position, q, cell, lattice, own, shared, wanted)
         variance, gamma = widths(
-            self.phase, own, shared, self.hkl, position, (a, self.forms), self.instrument.wavelength
+            self.phase, own, shared, self.hkl, position, (lattice.a, self.forms), self.instrument.wavelength
         )
         slopes = np.zeros((len(wanted), len(q), 5))
         slots = dict(zip(wanted, slopes, strict=True))
@@ -159,11 +170,11 @@ class PhaseForward:
         for name, along in shifts.items():
             if name in slots:
                 move(slots[name], along)
-        log_volume = _log_volume_slope(cell) @ self.dependence
+        log_volume = lattice.log_volume @ self.dependence
         for i, name in enumerate(self.phase.free_cell):
             if name not in slots:
                 continue
-            slot, turn = slots[name], by_cell @ self.dependence[:, i]
+            slot, turn = slots[name], lattice.by_cell @ self.dependence[:, i]
             move(slot, position_q * (self.forms @ turn))
             slot[:, AREA] += intensity.value * (intensity.log_metric @ turn - log_volume[i])
             for column, width in ((VARIANCE, variance), (GAMMA, gamma)):
@@ -186,6 +197,7 @@ class PhaseForward:
             intensity.value,
             slopes,
             np.array(list(wanted.values()), dtype=np.int64),
+            self._rules(position, shared["instrument/SHL"], gamma.value),
         )
 
     def second_line(self, peaks: Peaks) -> Peaks | None:
@@ -199,9 +211,29 @@ class PhaseForward:
         slopes[:, :, POSITION] *= 1 + apart * HALF_RADIAN * (1 + tan**2)
         slopes[:, :, AREA] *= instrument.ratio
         position = peaks.position + apart * tan
-        return Peaks(
-            position, peaks.variance, peaks.gamma, instrument.ratio * peaks.area, slopes, peaks.rows
-        )
+        area = instrument.ratio * peaks.area
+        return Peaks(position, peaks.variance, peaks.gamma, area, slopes, peaks.rows, peaks.rules)
+
+    def settle(self, values: Floats) -> bool:
+        """Choose the rules of axial divergence for these parameters; tell whether they are others now.
+
+        The pattern jumps where a reflection passes to another rule, so a fit must keep its rules.
+        """
+        if self.instrument.axial == "exact":
+            return False
+        before, self.rules = self.rules, None
+        peaks = self.peaks(values, {})
+        self.rules = np.zeros(len(self.all_hkl), dtype=np.int64)
+        self.rules[self.chosen] = peaks.rules
+        return before is not None and not np.array_equal(before[self.chosen], peaks.rules)
+
+    def _rules(self, position: Floats, shl: float, gamma: Floats) -> Any:
+        """Return the rules the fit keeps, or those of these widths where none were settled."""
+        if self.instrument.axial == "exact":
+            return np.full(len(position), EXACT)
+        if self.rules is None:
+            return gsas2_rules(position, shl, np.maximum(gamma, SMALLEST_WIDTH))
+        return self.rules[self.chosen]
 
     def _cell(self, values: Floats) -> tuple[float, float, float, float, float, float]:
         return expand_cell(self.phase.lattice, [values[self.own[name]] for name in self.phase.free_cell])
@@ -233,6 +265,7 @@ class PhaseForward:
         position: Floats,
         q: Floats,
         cell: tuple[float, ...],
+        lattice: Reciprocal,
         own: Mapping[str, float],
         shared: Mapping[str, float],
         wanted: Mapping[str, int],
@@ -242,15 +275,13 @@ class PhaseForward:
         if self.polarized:
             polarized, slope = corrections.polarization(position, self.instrument)
             factor, log_position = factor * polarized, log_position + slope
-        factor = factor * self.multiplicity / math.sqrt(float(np.linalg.det(metric(cell))))
+        factor = factor * self.multiplicity / lattice.volume
         log_mu = None
-        if self.instrument.geometry == "debye-scherrer" and (
-            shared["absorption"] or "absorption" in wanted
-        ):
+        if self.instrument.geometry == "debye-scherrer" and (shared["absorption"] or "absorption" in wanted):
             passed, slope, log_mu = corrections.absorption(position, shared["absorption"])
             factor, log_position = factor * passed, log_position + slope
         log_metric = np.zeros((len(q), 6))
-        oriented = self._texture(position, cell, own, wanted)
+        oriented = self._texture(position, cell, lattice, own, wanted)
         if oriented is not None:
             factor = factor * oriented.value
             log_position = log_position + oriented.log_position
@@ -268,22 +299,26 @@ class PhaseForward:
         return _Intensity(value, log_position, log_metric, by_parameter)
 
     def _texture(
-        self, position: Floats, cell: tuple[float, ...], own: Mapping[str, float], wanted: Mapping[str, int]
+        self,
+        position: Floats,
+        cell: tuple[float, ...],
+        lattice: Reciprocal,
+        own: Mapping[str, float],
+        wanted: Mapping[str, int],
     ) -> _Intensity | None:
-        """Return the factor of texture, its parameters' derivatives relative to it; None where there is none."""
+        """Return the factor of texture, derivatives relative to it; None where there is no texture."""
         if self.phase.harmonics:
-            return self._harmonics(position, cell, own)
+            return self._harmonics(position, cell, lattice, own)
         if own["march"] == 1 and "march" not in wanted:
             return None
         images = equivalents(self.phase, self.hkl).astype(float)
-        a, _ = reciprocal_metric(cell)
-        value, by_ratio, by_metric = texture.march_dollase(images, self.phase.axis, a, own["march"])
+        value, by_ratio, by_metric = texture.march_dollase(images, self.phase.axis, lattice.a, own["march"])
         return _Intensity(
             value, np.zeros_like(value), by_metric / value[:, None], {"march": by_ratio / value}
         )
 
     def _harmonics(
-        self, position: Floats, cell: tuple[float, ...], own: Mapping[str, float]
+        self, position: Floats, cell: tuple[float, ...], lattice: Reciprocal, own: Mapping[str, float]
     ) -> _Intensity:
         names = texture.harmonic_terms(self.phase)
         coefficients = np.array([own[name] for name in names])
@@ -295,7 +330,7 @@ class PhaseForward:
             return texture.harmonics(self.phase, self.hkl, of, along * np.cos(at * HALF_RADIAN))
 
         def value(at: Floats, of: Any) -> Floats:
-            return np.maximum(1 + columns(at, of) @ coefficients, 1e-3)
+            return np.asarray(np.maximum(1 + columns(at, of) @ coefficients, 1e-3))
 
         here = value(position, cell)
         by_position = (value(position + _STEP, cell) - value(position - _STEP, cell)) / (2 * _STEP)
@@ -305,8 +340,7 @@ class PhaseForward:
             step = np.zeros(6)
             step[i] = _STEP * cell[i]
             by_cell[:, i] = (value(position, cell + step) - value(position, cell - step)) / (2 * step[i])
-        _, slopes = reciprocal_metric(cell)
-        by_metric = by_cell @ np.linalg.pinv(slopes)
+        by_metric = by_cell @ np.linalg.pinv(lattice.by_cell)
         parts = columns(position, cell) / here[:, None]
         return _Intensity(
             here,
@@ -355,9 +389,3 @@ class PhaseForward:
                             by_site[2, i] * cos_slope[:, i, j] + by_site[3, i] * sin_slope[:, i, j]
                         )
         return out[0], out[1] / 4, parts
-
-
-def _log_volume_slope(cell: tuple[float, ...]) -> Floats:
-    """Return the derivatives of the logarithm of the volume by the six cell parameters."""
-    inverse = np.linalg.inv(metric(cell))
-    return np.asarray(0.5 * np.einsum("ij,pij->p", inverse, metric_slopes(cell)))

@@ -2,8 +2,8 @@
 
 Two origins are in use: Li on 3a (0, 0, 0), metal on 3b (0, 0, 1/2), oxygen at z about 0.2415; or metal on 3a,
 Li on 3b, oxygen at about 0.2585. Both describe one structure. Mixed up, with Li and metal exchanged relative
-to the oxygen, the metal would sit in the thicker of the two layers of octahedra, which no layered oxide of this
-family has, and I(003)/I(104) would be 0.71 instead of 1.10.
+to the oxygen, the metal would sit in the thicker of the two layers of octahedra, which no layered oxide of
+this family has, and I(003)/I(104) would be 0.71 instead of 1.10.
 """
 
 from __future__ import annotations

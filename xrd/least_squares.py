@@ -2,10 +2,10 @@ r"""Weighted least squares within bounds: Gauss-Newton steps, damped where they 
 
 The normal equations are scaled to a unit diagonal, so that a matrix of correlations is what gets inverted. A
 variable that its bound stops is held while the step would lead out; one the pattern says nothing about (a
-column of zeros) is held too. The fit has converged when a full step would lower χ² by less than the tolerance,
-:math:`g^T (J^T W J)^{-1} g < ε`, that is, when no variable would move by more than √ε of its own standard
-deviation; this last step is still taken. (K. Levenberg, Quart. Appl. Math. 2 (1944) 164; D. Marquardt, J. SIAM
-11 (1963) 431.)
+column of zeros) is held too. The fit has converged when a full step would lower χ² by less than the
+tolerance times the reduced χ², :math:`g^T (J^T W J)^{-1} g < ε χ_ν^2`, that is, when no variable would move
+by more than √ε of its own standard deviation; this last step is still taken. (K. Levenberg, Quart. Appl.
+Math. 2 (1944) 164; D. Marquardt, J. SIAM 11 (1963) 431.)
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ SINGULAR = 1e-10
 """Smallest eigenvalue of the matrix of correlations that counts as independent."""
 
 _LARGEST_DAMPING = 1e8
+
+_CLOSE = 0.01
+"""Where no step lowers χ², but none could by more than this (in units of the reduced χ²), the fit is done."""
 
 _ROUGH = 1e-5
 """Part of χ² that reflections cut off at a finite distance may change it by when they move."""
@@ -95,12 +98,22 @@ class Solution:
     jacobian: Floats
 
 
-def solve(problem: Problem, start: Floats, max_cycles: int, tolerance: float) -> Solution:
-    """Minimise the weighted sum of squares from a start."""
+def solve(
+    problem: Problem,
+    start: Floats,
+    max_cycles: int,
+    tolerance: float,
+    known: tuple[Floats, Floats] | None = None,
+) -> Solution:
+    """Minimise the weighted sum of squares from a start.
+
+    `known` are the calculated pattern and derivatives there, where they are known from another fit.
+    """
     rows, wanted, weights = problem.restraints
     variables = np.clip(start, problem.low, problem.high)
-    calculated, jacobian = problem.evaluate(variables)
+    calculated, jacobian = problem.evaluate(variables) if known is None else known
     chi2, penalty = _sums(problem, variables, calculated)
+    degrees = max(int(np.count_nonzero(problem.root_weight)) - variables.size, 1)
     damping, cycles, converged = 0.0, 0, False
     while True:
         weighted = jacobian * problem.root_weight
@@ -109,42 +122,50 @@ def solve(problem: Problem, start: Floats, max_cycles: int, tolerance: float) ->
         gradient = weighted @ residual + rows.T @ (weights * (wanted - rows @ variables))
         scale = np.sqrt(np.diagonal(matrix))
         held, stopped = _held(problem, variables, gradient, scale)
-        if cycles >= max_cycles or not np.isfinite(chi2):
+        step, gain = _step(matrix, gradient, scale, held, 0.0)
+        unit = max(1.0, (chi2 + penalty) / degrees)
+        full, part = _within(problem, variables, step)
+        if gain < tolerance * unit and part == 1.0:
+            converged = True
+            variables, calculated = variables + full, calculated + full @ jacobian
             break
         accepted = False
-        while not accepted:
-            step, gain = _step(matrix, gradient, scale, held, damping)
-            # A variable the step would carry over its bound goes up to it; the others as they are.
-            full = np.clip(variables + step, problem.low, problem.high) - variables
-            part = min(1.0, float(np.min(problem.largest / np.maximum(np.abs(full), 1e-300))))
-            if damping == 0 and gain < tolerance and part == 1.0:
-                converged, accepted = True, True
-                variables, calculated = variables + full, calculated + full @ jacobian
-                break
+        while not accepted and cycles < max_cycles and damping < _LARGEST_DAMPING:
+            if damping:
+                full, part = _within(problem, variables, _step(matrix, gradient, scale, held, damping)[0])
             trial = variables + part * full
             new, new_jacobian = problem.evaluate(trial)
             new_chi2, new_penalty = _sums(problem, trial, new)
             cycles += 1
             # Near the minimum χ² is rough by ends of tails that pass over points: such a step may raise it.
-            rough = _ROUGH * chi2 if damping == 0 and gain < 1.0 else 1e-12 * chi2
-            if new_chi2 + new_penalty <= chi2 + penalty + rough:
-                accepted = True
+            rough = _ROUGH * chi2 if gain < unit else 0.0
+            accepted = new_chi2 + new_penalty <= chi2 + penalty + rough
+            if accepted:
                 variables, calculated, jacobian = trial, new, new_jacobian
                 chi2, penalty = new_chi2, new_penalty
                 damping = damping / 10 if damping > 1e-3 else 0.0
+            elif gain < _CLOSE * unit:
+                converged = True
+                break
             else:
                 damping = max(10 * damping, 1e-3)
-                if damping > _LARGEST_DAMPING or cycles >= max_cycles:
-                    break
-        if not accepted or converged:
+        if not accepted:
             break
     chi2, penalty = _sums(problem, variables, calculated)
-    wide, _ = _inverse(matrix, scale, scale == 0)
     covariance, singular = _inverse(matrix, scale, held)
+    wide = _inverse(matrix, scale, scale == 0)[0] if stopped.any() else covariance
     return Solution(
         *(variables, covariance, wide, chi2, penalty, converged, cycles, stopped, scale == 0, singular),
         *(calculated, jacobian),
     )
+
+
+def _within(problem: Problem, variables: Floats, step: Floats) -> tuple[Floats, float]:
+    """Return a step that ends at the bounds, and the part of it that may be gone at once."""
+    full = np.clip(variables + step, problem.low, problem.high) - variables
+    moving = np.abs(full) > 0
+    part = np.min(problem.largest[moving] / np.abs(full[moving]), initial=1.0)
+    return full, float(part)
 
 
 def _sums(problem: Problem, variables: Floats, calculated: Floats) -> tuple[float, float]:

@@ -108,6 +108,9 @@ class Model:
         Ranges of 2θ (deg) left out of the fit.
     margin
         Reflections up to this far (deg) outside the limits count with their tails; 0 as in GSAS-II.
+    fixed_list
+        Which reflections lie within the limits is settled for the cell the model starts with, as in GSAS-II,
+        and not anew for every pattern.
 
     Raises
     ------
@@ -123,6 +126,7 @@ class Model:
         limits: tuple[float, float] | None = None,
         excluded: Iterable[tuple[float, float]] = (),
         margin: float = 0.0,
+        fixed_list: bool = False,
     ) -> None:
         self.phases = tuple(phases)
         self.instrument = instrument
@@ -130,6 +134,7 @@ class Model:
         self.limits = None if limits is None else (float(limits[0]), float(limits[1]))
         self.excluded = tuple((float(low), float(high)) for low, high in excluded)
         self.margin = float(margin)
+        self.fixed_list = bool(fixed_list)
         names = [phase.name for phase in self.phases]
         if not names:
             raise ConfigError("model", "has no phase", "give at least one")
@@ -303,6 +308,7 @@ class Model:
             "limits": self.limits,
             "excluded": [list(pair) for pair in self.excluded],
             "margin": self.margin,
+            "fixed_list": self.fixed_list,
             "parameters": {
                 name: [p.value, p.free, *(None if math.isinf(b) else b for b in (p.low, p.high))]
                 for name, p in self.parameters.items()
@@ -329,6 +335,7 @@ class Model:
             None if record["limits"] is None else tuple(record["limits"]),
             [tuple(pair) for pair in record["excluded"]],
             record["margin"],
+            record["fixed_list"],
         )
         for name in record["own"]:
             model.add(name, 0.0)
@@ -375,7 +382,11 @@ class Model:
                     continue
                 if name in self.ties or self.parameters[name].by_symmetry:
                     if exact:
-                        reason = "is tied to others" if name in self.ties else "is fixed by symmetry"
+                        reason = (
+                            "is tied to others"
+                            if name in self.ties
+                            else "is fixed by symmetry or by what the phase is"
+                        )
                         raise ConfigError(f"parameter {name!r}", f"{reason}, it cannot be free")
                     continue
                 self._replace(name, free=True)

@@ -27,7 +27,16 @@ _VISIBLE = 2.0
 _ONE_SIDED = 1.645
 """Standard deviations of a one-sided bound of 95 %."""
 
+_CORRELATED = 0.98
+"""Correlation from which on two variables are named."""
+
 _LEBAIL_ROUNDS = 40
+
+_REWEIGHTINGS = 2
+"""How often weights follow the calculated pattern; the second time changes nothing that can be seen."""
+
+_REPEATS = 2
+"""How often reflections and rules of axial divergence follow the fit."""
 
 
 class Native:
@@ -79,24 +88,30 @@ class _Chain:
         self.options = options
         self.calculator = Calculator(model, observations)
         self.names = list(model.variables)
-        self.inverse = np.array([name.endswith(("/size", "/size_axial")) for name in self.names])
+        # Sizes are fitted as 1/size, which the pattern depends on; restraints are linear in size itself.
+        order = list(model.parameters)
+        restrained = [order.index(name) for r in model.restraints for name, _ in r.terms]
+        bare = self.calculator.matrix[restrained].any(axis=0)
+        sizes = np.array([name.endswith(("/size", "/size_axial")) for name in self.names])
+        self.inverse = sizes & ~bare
         self.start = model.free_values()
         self.low, self.high = model.bounds()
         self.largest = np.array([_largest(name, v) for name, v in zip(self.names, self.start, strict=True)])
 
     def fits(self) -> Iterator[Fit]:
         """Yield one fit for each pattern."""
-        warm = None
+        warm: Solution | None = None
         for number in range(len(self.observations.intensity)):
-            fit, variables = self._fit(number, warm if self.options.warm else None)
-            if warm is not None and self.options.warm and fit.status in ("failed", "max_cycles", "singular"):
-                again, others = self._fit(number, None)
+            fit, solution = self._fit(number, warm)
+            if warm is not None and fit.status in ("failed", "max_cycles", "singular"):
+                again, other = self._fit(number, None)
                 if again.status != "failed" and not again.chi2 >= fit.chi2:
-                    fit, variables = again, others
-            warm = variables if fit.status not in ("failed", "singular") else warm
+                    fit, solution = again, other
+            if self.options.warm and fit.status not in ("failed", "singular"):
+                warm = solution
             yield fit
 
-    def _fit(self, number: int, warm: Floats | None) -> tuple[Fit, Floats | None]:
+    def _fit(self, number: int, warm: Solution | None) -> tuple[Fit, Solution | None]:
         intensity = self.observations.intensity[number]
         errors = self.observations.errors[number]
         used = self.observations.used & np.isfinite(intensity) & (errors > 0)
@@ -107,13 +122,18 @@ class _Chain:
             return self._failed(f"{self.observations.names[number]} {problem}"), None
         observed = np.where(used, intensity, 0.0)[self.observations.used]
         root = np.where(inside, 1 / np.where(used, errors, 1.0)[self.observations.used], 0.0)
+        variance = np.where(used, errors, 1.0)[self.observations.used] ** 2
         try:
             solution, held = self._solve(observed, root, warm)
+            if self.options.weights == "calculated":
+                for _ in range(_REWEIGHTINGS):
+                    root = _reweighted(observed, inside, solution.calculated, variance)
+                    solution, held = self._solve(observed, root, solution)
         except (FloatingPointError, np.linalg.LinAlgError, ValueError) as error:
             return self._failed(f"{self.observations.names[number]}: {error}"), None
         if not np.isfinite(solution.variables).all() or not np.isfinite(solution.chi2):
             return self._failed(f"{self.observations.names[number]} diverged"), None
-        return self._report(solution, held, observed, root, used), self._outer(solution.variables)
+        return self._report(solution, held, observed, root, used), solution
 
     def _failed(self, message: str) -> Fit:
         count, size = len(self.model.parameters), len(self.names)
@@ -130,7 +150,7 @@ class _Chain:
             baseline=curve,
         )
 
-    # from free parameters to variables of the fit and back: sizes are fitted as 1/size
+    # from free parameters to variables of the fit and back
 
     def _inner(self, free: Floats) -> Floats:
         return np.where(self.inverse, 1 / np.where(self.inverse, free, 1.0), free)
@@ -175,27 +195,64 @@ class _Chain:
             (rows, wanted, weights),
         )
 
-    def _solve(self, observed: Floats, root: Floats, warm: Floats | None) -> tuple[Solution, dict[int, float]]:
-        start = self.start if warm is None else warm[: len(self.names)]
-        self.calculator.select(start)
+    def _solve(
+        self, observed: Floats, root: Floats, warm: Solution | None
+    ) -> tuple[Solution, dict[int, float]]:
+        start = self.start if warm is None else self._outer(warm.variables)[: len(self.names)]
+        if warm is None or self.calculator.intensities:
+            self.calculator.select(start)
+            self.calculator.settle(start)
         variables = np.concatenate([self._inner(start), np.ones(self.calculator.intensities)])
         problem = self._problem(observed, root, {})
+        known = None
         if warm is None or self.calculator.intensities:
             variables = self._linear(problem, variables)
-        solution = self._rounds(problem, variables)
+        else:
+            # The first step is taken with what the fit before ended with: one pass less.
+            known = (warm.calculated, warm.jacobian)
+        solution = self._rounds(problem, variables, known)
+        if all(forward.phase.intensities == "structure" for forward in self.calculator.phases):
+            solution = self._settled(problem, solution, warm is None)
         held = self._absent(solution)
         if held:
-            problem = self._problem(observed, root, held)
+            kept = self._problem(observed, root, held)
             for i, value in held.items():
                 variables[i] = value
-            solution = self._rounds(problem, self._linear(problem, variables))
+            solution = self._rounds(kept, self._linear(kept, variables))
+            if not self._absent(solution):
+                # It is seen after all where its cell was held: the fit before had lost its peaks.
+                again = self._rounds(problem, solution.variables)
+                if again.chi2 < solution.chi2 and not self._absent(again):
+                    solution, held = again, {}
         return solution, held
 
-    def _rounds(self, problem: Problem, variables: Floats) -> Solution:
+    def _settled(self, problem: Problem, solution: Solution, cold: bool) -> Solution:
+        """Fit again where the fit moved reflections over the limits or, at a cold start, to another rule.
+
+        A series keeps the rules of its first pattern: a change would be a jump in every cell after it.
+        """
+        for _ in range(_REPEATS):
+            outer = self._outer(solution.variables)
+            before = [forward.rules for forward in self.calculator.phases]
+            listed = self.calculator.select(outer)
+            ruled = cold and self.calculator.settle(outer)
+            if not listed and not ruled:
+                break
+            again = self._rounds(problem, solution.variables)
+            if ruled and again.chi2 > solution.chi2:
+                for forward, rules in zip(self.calculator.phases, before, strict=True):
+                    forward.rules = rules
+                break
+            solution = again
+        return solution
+
+    def _rounds(
+        self, problem: Problem, variables: Floats, known: tuple[Floats, Floats] | None = None
+    ) -> Solution:
         """Fit; with Le Bail phases in turn with the extraction of their intensities, until both rest."""
         options = self.options
         if not any(forward.phase.intensities == "lebail" for forward in self.calculator.phases):
-            return solve(problem, variables, options.max_cycles, options.tolerance)
+            return solve(problem, variables, options.max_cycles, options.tolerance, known)
         inside = problem.root_weight > 0
         before = math.inf
         for _ in range(_LEBAIL_ROUNDS):
@@ -257,7 +314,9 @@ class _Chain:
         restraints = len(self.model.restraints)
         free = points + restraints - self.calculator.count
         gof2 = (solution.chi2 + solution.penalty) / max(free, 1)
-        inner = solution.covariance[:count, :count] + self._instrument_part(solution, root) / gof2
+        inner = solution.covariance[:count, :count] + self._instrument_part(solution, root) / max(
+            gof2, 1e-300
+        )
         for i in held:
             inner[i, :] = inner[:, i] = 0.0
         limits = self._limits(solution, inner, gof2, held)
@@ -335,7 +394,19 @@ class _Chain:
             return "phase_absent", f"not seen: {', '.join(absent)}"
         if bound:
             return "at_bound", f"at a bound: {', '.join(bound)}"
-        return "converged", ""
+        return "converged", self._correlated(solution)
+
+    def _correlated(self, solution: Solution) -> str:
+        """Return which variables the pattern hardly tells apart; "" where there are none."""
+        covariance = solution.covariance[: len(self.names), : len(self.names)]
+        spread = np.sqrt(np.diagonal(covariance))
+        known = spread > 0
+        ratio = np.where(np.outer(known, known), covariance, 0.0) / np.where(
+            np.outer(known, known), np.outer(spread, spread), 1.0
+        )
+        pairs = zip(*np.nonzero(np.triu(np.abs(ratio) > _CORRELATED, 1)), strict=True)
+        found = [f"{self.names[i]} and {self.names[j]} ({abs(ratio[i, j]):.3f})" for i, j in pairs]
+        return f"strongly correlated: {', '.join(found)}" if found else ""
 
 
 def _largest(name: str, value: float) -> float:
@@ -346,3 +417,16 @@ def _largest(name: str, value: float) -> float:
     if key in ("alpha", "beta", "gamma") and "background" not in name:
         return 0.3
     return math.inf
+
+
+def _reweighted(observed: Floats, inside: Any, calculated: Floats, variance: Floats) -> Floats:
+    """Return the roots of weights for variances that are proportional to the calculated intensity.
+
+    The variance of one unit of intensity is that of the observed point, and the median of all where nothing
+    was counted.
+    """
+    counted = inside & (observed > 0)
+    usual = float(np.median(variance[counted] / observed[counted])) if counted.any() else 1.0
+    unit = np.where(counted, variance / np.where(counted, observed, 1.0), usual)
+    floor = 1e-3 * float(np.median(np.abs(calculated))) + 1e-300
+    return np.where(inside, 1 / np.sqrt(unit * np.maximum(calculated, floor)), 0.0)

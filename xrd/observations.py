@@ -54,16 +54,17 @@ def observations(patterns: xr.Dataset, model: Model) -> Observations:
     Raises
     ------
     FitError
-        The patterns have no errors, or none that is positive; their wavelength is not that of the
+        The patterns have no errors, or some that are not above 0; their wavelength is not that of the
         instrument; nothing is left within the limits; or the instrument does not cover them.
     SchemaError
         They are no patterns.
     """
     patterns = data_model.with_defaults(patterns, "xrd.patterns")
-    data_model.validate(patterns, "xrd.patterns")
     names = _names(patterns)
     if "intensity_errors" not in patterns:
         raise FitError(names[0], "has no errors, which weigh the points", "give intensity_errors")
+    _check_errors(patterns, names)
+    data_model.validate(patterns, "xrd.patterns")
     stated = patterns.attrs.get("wavelength")
     wavelength = model.instrument.wavelength
     if stated is not None and abs(float(stated) / wavelength - 1) > 1e-3:
@@ -96,6 +97,21 @@ def observations(patterns: xr.Dataset, model: Model) -> Observations:
         bool(patterns.attrs.get("polarization_corrected", 0)),
         names,
     )
+
+
+def _check_errors(patterns: xr.Dataset, names: tuple[str, ...]) -> None:
+    intensity = np.atleast_2d(patterns["intensity"].values.astype(float))
+    errors = np.atleast_2d(patterns["intensity_errors"].values.astype(float))
+    if intensity.shape != errors.shape:
+        return  # what is wrong then, validation says
+    wrong = (np.isfinite(intensity) & ~(errors > 0)).sum(axis=1)
+    if wrong.any():
+        frame = int(np.argmax(wrong > 0))
+        raise FitError(
+            names[frame],
+            f"has {wrong[frame]} points whose error is not above 0",
+            "give them errors, or make them NaN where nothing was measured",
+        )
 
 
 def _names(patterns: xr.Dataset) -> tuple[str, ...]:

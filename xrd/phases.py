@@ -108,6 +108,8 @@ class Phase:
         Order of harmonic texture, even; 0: none.
     intensities
         ``"structure"`` from the sites, ``"lebail"`` or ``"pawley"`` from the pattern.
+    anomalous
+        (element, f', f'') of elements whose anomalous scattering is known better than from the tables.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Phase:
     march: float = 1.0
     harmonics: int = 0
     intensities: Intensities = "structure"
+    anomalous: tuple[tuple[str, float, float], ...] = ()
 
     def __post_init__(self) -> None:
         subject = f"phase {self.name!r}"
@@ -223,7 +226,8 @@ class Phase:
         """Make the phase again from what `to_record` gave."""
         values = {key: value for key, value in record.items() if key not in ("record", "sites")}
         for key in ("cell", "stephens", "axis"):
-            values[key] = tuple(values.get(key, ()))
+            values[key] = tuple(values[key])
+        values["anomalous"] = tuple((str(e), float(f1), float(f2)) for e, f1, f2 in values["anomalous"])
         return cls(**values, sites=tuple(Site(**site) for site in record["sites"]))
 
 

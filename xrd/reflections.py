@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from beamline.errors import ConfigError
-from xrd.phases import Floats, Phase, metric, operations
+from xrd.phases import Phase, metric, operations
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -39,7 +39,7 @@ def families(phase: Phase, d_min: float) -> Families:
 def equivalents(phase: Phase, hkl: Any) -> Integers:
     """Return the images of each reflection under all rotations, (n, rotation, 3); some may be equal."""
     rotations = np.unique(np.rint(operations(phase.space_group)[0]).astype(np.int64), axis=0)
-    return np.einsum("ni,rij->nrj", np.asarray(hkl, dtype=np.int64), rotations)
+    return np.asarray(np.einsum("ni,rij->nrj", np.asarray(hkl, dtype=np.int64), rotations))
 
 
 def is_absent(phase: Phase, hkl: Any) -> Any:
@@ -67,11 +67,13 @@ def parse_label(phase: Phase, text: str) -> tuple[int, int, int]:
     cleaned = text.strip().strip("()")
     parts = cleaned.replace(",", " ").split()
     if len(parts) == 1:
-        parts = [sign for sign in _digits(cleaned)]
+        parts = _digits(cleaned)
     try:
         h, k, i = (int(part) for part in parts)
     except ValueError as error:
-        raise ConfigError(f"reflection {text!r}", "is no label", "write it as 003, 10-4 or '0 0 12'") from error
+        raise ConfigError(
+            f"reflection {text!r}", "is no label", "write it as 003, 10-4 or '0 0 12'"
+        ) from error
     if not bool(is_absent(phase, [(h, k, i)])[0]):
         return h, k, i
     if not bool(is_absent(phase, [(k, h, i)])[0]):

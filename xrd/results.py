@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xrd.broadening import reciprocal
 from xrd.engines import Fit
 from xrd.models import Model
 from xrd.observations import Observations
-from xrd.phases import CELL, Floats, Phase, cell_dependence, expand_cell, metric, metric_slopes
+from xrd.phases import CELL, Floats, Phase, cell_dependence, expand_cell
 
 TABLE = ("scale", "size", "size_axial", "strain", "strain_axial", "march")
 """Parameters of phases that have a variable of their own, beside the cell, volume and fraction."""
@@ -70,38 +71,49 @@ def series(patterns: xr.Dataset, observations: Observations, model: Model, fits:
     covariance = np.array([fit.covariance for fit in fits]) * gof[:, None, None] ** 2
     matrix, _ = model.constraints()
     total = np.einsum("pi,fij,qj->fpq", matrix, covariance, matrix)
+    found: dict[str, Any] = {}
+    for name, columns in _phase_columns(model, names, values, total, fits).items():
+        _add(found, name, ("frame", "phase"), *columns)
+    limits = {"size_limit": "size", "strain_limit": "strain"}
+    for name, parameter in limits.items():
+        bounds = [[fit.limits.get(f"{p.name}/{parameter}", np.nan) for p in model.phases] for fit in fits]
+        if np.isfinite(bounds).any():
+            _add(found, name, ("frame", "phase"), np.array(bounds), None)
+    norm = np.array([fit.norm for fit in fits])
+    chi2 = np.array([fit.chi2 for fit in fits])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        _add(found, "rwp", ("frame",), np.minimum(np.sqrt(chi2 / norm), 1.0), None)
+    _add(found, "gof", ("frame",), gof, None)
+    _add(found, "chi2", ("frame",), chi2, None, "weighted sum of squared residuals")
+    _add(found, "points", ("frame",), np.array([fit.points for fit in fits]), None, "points fitted")
+    found["status"] = ("frame", [fit.status for fit in fits])
+    found["message"] = ("frame", [fit.message for fit in fits])
+    found["cycles"] = ("frame", [fit.cycles for fit in fits], {"units": "", "long_name": "cycles of the fit"})
+    for name, dims, columns in _pattern_columns(model, names, values, total):
+        _add(found, name, dims, *columns)
+    free = [names.index(name) for name in model.variables]
+    _add(
+        found, "estimate", ("frame", "variable"), *_refined(values[:, free], covariance), "refined parameter"
+    )
+    _add(
+        found,
+        "covariance",
+        ("frame", "variable", "variable_"),
+        covariance,
+        None,
+        "covariance, scaled by GOF²",
+    )
+    _add(found, "setting", ("frame", "parameter"), values, None, "parameter of the model")
     ds = xr.Dataset(
+        found,
         coords={
             "phase": [phase.name for phase in model.phases],
             "variable": list(model.variables),
             "variable_": list(model.variables),
             "parameter": names,
             "parameter_units": ("parameter", [p.units for p in model.parameters.values()]),
-        }
+        },
     )
-    for name, columns in _phase_columns(model, names, values, total).items():
-        _add(ds, name, ("frame", "phase"), *columns)
-    limits = {"size_limit": "size", "strain_limit": "strain"}
-    for name, parameter in limits.items():
-        found = [[fit.limits.get(f"{p.name}/{parameter}", np.nan) for p in model.phases] for fit in fits]
-        if np.isfinite(found).any():
-            _add(ds, name, ("frame", "phase"), np.array(found), None)
-    norm = np.array([fit.norm for fit in fits])
-    chi2 = np.array([fit.chi2 for fit in fits])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        _add(ds, "rwp", ("frame",), np.minimum(np.sqrt(chi2 / norm), 1.0), None)
-    _add(ds, "gof", ("frame",), gof, None)
-    _add(ds, "chi2", ("frame",), chi2, None, "weighted sum of squared residuals")
-    _add(ds, "points", ("frame",), np.array([fit.points for fit in fits]), None, "points fitted")
-    ds["status"] = ("frame", [fit.status for fit in fits])
-    ds["message"] = ("frame", [fit.message for fit in fits])
-    ds["cycles"] = ("frame", [fit.cycles for fit in fits], {"units": "", "long_name": "cycles of the fit"})
-    for name, dims, columns in _pattern_columns(model, names, values, total):
-        _add(ds, name, dims, *columns)
-    free = [names.index(name) for name in model.variables]
-    _add(ds, "estimate", ("frame", "variable"), *_refined(values[:, free], covariance), "refined parameter")
-    _add(ds, "covariance", ("frame", "variable", "variable_"), covariance, None, "covariance, scaled by GOF²")
-    _add(ds, "setting", ("frame", "parameter"), values, None, "parameter of the model")
     if all(fit.calculated is not None for fit in fits):
         _add_curves(ds, patterns, observations, fits)
         _add_ticks(ds, model, fits)
@@ -114,18 +126,15 @@ def cells(phase: Phase, free: Floats, covariance: Floats) -> tuple[Floats, Float
     The volume is :math:`V = \sqrt{\det g}`, its derivative :math:`V\, \mathrm{tr}(g^{-1} ∂g) / 2`.
     """
     dependence = cell_dependence(phase.lattice)
-    cell = np.array(expand_cell(phase.lattice, free))
-    tensor = metric(cell)
-    size = float(np.sqrt(np.linalg.det(tensor)))
-    inverse = np.linalg.inv(tensor)
-    gradient = 0.5 * size * np.einsum("ij,pij->p", inverse, metric_slopes(cell))
-    rows = np.vstack([dependence, gradient @ dependence])
+    cell = expand_cell(phase.lattice, free)
+    lattice = reciprocal(cell)
+    rows = np.vstack([dependence, lattice.volume * lattice.log_volume @ dependence])
     variance = np.einsum("ri,ij,rj->r", rows, covariance, rows)
-    return np.append(cell, size), np.sqrt(np.maximum(variance, 0.0))
+    return np.append(cell, lattice.volume), np.sqrt(np.maximum(variance, 0.0))
 
 
 def _phase_columns(
-    model: Model, names: list[str], values: Floats, total: Floats
+    model: Model, names: list[str], values: Floats, total: Floats, fits: Sequence[Fit]
 ) -> dict[str, tuple[Floats, Floats | None]]:
     """Return value and error (frame, phase) of everything that belongs to phases."""
     frames, count = len(values), len(model.phases)
@@ -145,7 +154,7 @@ def _phase_columns(
         found[name] = (np.full((frames, count), np.nan), np.zeros((frames, count)))
         for i, key in at.items():
             row = names.index(key)
-            found[name][0][:, i] = values[:, row]
+            found[name][0][:, i] = np.where([key in fit.limits for fit in fits], np.nan, values[:, row])
             found[name][1][:, i] = np.sqrt(np.maximum(total[:, row, row], 0.0))
     scales = [names.index(f"{phase.name}/scale") for phase in model.phases]
     amounts = {"fraction": [_mass(p) for p in model.phases], "tm_fraction": [_metal(p) for p in model.phases]}
@@ -188,7 +197,7 @@ def _pattern_columns(
 
 def _held(values: Floats, errors: Floats) -> tuple[Floats, Floats | None]:
     """Return values with errors; without errors where none was refined, NaN where held beside refined."""
-    refined = (errors > 1e-12 * np.abs(values)) & np.isfinite(values)
+    refined = (errors > 0) & np.isfinite(values)
     if not refined.any():
         return values, None
     return np.where(refined, values, np.nan), np.where(refined, errors, np.nan)
@@ -218,17 +227,22 @@ def _metal(phase: Phase) -> float:
 
 
 def _add(
-    ds: xr.Dataset, name: str, dims: tuple[str, ...], values: Any, errors: Any, long_name: str | None = None
+    found: dict[str, Any],
+    name: str,
+    dims: tuple[str, ...],
+    values: Any,
+    errors: Any,
+    long_name: str | None = None,
 ) -> None:
     from beamline.model import NAMES
 
     known = NAMES.get(name)
     units = _UNITS.get(name, (known.units or "") if known else _parameter_units(name))
     label = long_name or _LONG.get(name) or (known.long_name if known else name.replace("_", " "))
-    ds[name] = (dims, values, {"units": units, "long_name": label})
+    found[name] = (dims, values, {"units": units, "long_name": label})
     if errors is not None:
         long = f"standard deviation of {label}"
-        ds[f"{name}_errors"] = (dims, errors, {"units": units, "long_name": long})
+        found[f"{name}_errors"] = (dims, errors, {"units": units, "long_name": long})
 
 
 def _parameter_units(name: str) -> str:

@@ -1,7 +1,7 @@
 r"""Structure factors of powders: |F|² with occupancies, isotropic displacements and anomalous scattering.
 
-.. math:: F = \sum_a o_a \left(f_0(s) + f' + i f''\right)_a e^{-8π^2 U_a s^2} \sum_{\text{orbit}} e^{2πi\,\mathbf h·\mathbf x},
-          \qquad s = \sinθ / λ
+.. math:: F = \sum_a o_a \left(f_0(s) + f' + i f''\right)_a e^{-8π^2 U_a s^2}
+          \sum_{\text{orbit}} e^{2πi\,\mathbf h·\mathbf x}, \qquad s = \sinθ / λ
 
 f₀ is that of neutral atoms, International Tables C (1992) table 6.1.1.4, a sum of four Gaussians and a
 constant. A powder sees h and -h at one angle; of their mean the terms mixed of f₀ + f' and f'' cancel:
@@ -49,11 +49,14 @@ class Scatterers:
 def scatterers(phase: Phase, wavelength: float) -> Scatterers:
     """Return what the sites of a phase scatter with at a wavelength (angstrom)."""
     elements = sorted({site.element for site in phase.sites})
+    known = {element: (real, imaginary) for element, real, imaginary in phase.anomalous}
     index = np.array([elements.index(site.element) for site in phase.sites], dtype=np.int64)
     return Scatterers(
         index,
         np.array([_coefficients(element) for element in elements]).reshape(-1, 9),
-        np.array([anomalous(element, wavelength) for element in elements]).reshape(-1, 2),
+        np.array([known.get(element) or anomalous(element, wavelength) for element in elements]).reshape(
+            -1, 2
+        ),
     )
 
 
@@ -61,7 +64,8 @@ def scatterers(phase: Phase, wavelength: float) -> Scatterers:
 def anomalous(element: str, wavelength: float) -> tuple[float, float]:
     """Return f' and f'' of an element (D. T. Cromer, D. A. Liberman, Acta Cryst. A37 (1981) 267).
 
-    GSAS-II has the same; the tables of C. T. Chantler (xraydb) differ by 0.01 in f' of the 3d metals at 100 keV.
+    GSAS-II has the same method and tables that differ by 0.003 in f' of the 3d metals at 100 keV; those of
+    C. T. Chantler differ by 0.01.
     """
     import gemmi
 

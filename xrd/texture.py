@@ -74,7 +74,7 @@ def harmonics(phase: Phase, hkl: Floats, cell: Any, cos_psi: Floats) -> Floats:
     """Return what each coefficient is multiplied by, (reflection, term)."""
     from scipy.special import eval_legendre
 
-    directions = hkl @ np.linalg.inv(_frame(cell)).T
+    directions = hkl @ np.linalg.inv(_frame(cell))
     directions /= np.linalg.norm(directions, axis=1)[:, None]
     columns = []
     for degree in _degrees(phase.harmonics):

@@ -38,7 +38,7 @@ class Parameter:
     group
         The group it belongs to, one of `GROUPS`.
     by_symmetry
-        It is fixed, or follows another, because of symmetry.
+        It is fixed, or follows another, because of symmetry (or of what the phase is).
     """
 
     value: float
@@ -94,7 +94,9 @@ def _parameters(phase: Phase) -> Iterator[tuple[str, Parameter]]:
         value = phase.cell[CELL.index(name)]
         low, high = (0.7 * value, 1.4 * value) if length else (20.0, 160.0)
         yield name, Parameter(value, True, low, high, "angstrom" if length else "deg", group="cell")
-    yield "scale", Parameter(phase.scale, True, 0.0, group="scale")
+    # Of a phase whose intensities are free the scale says nothing more.
+    known = phase.intensities == "structure"
+    yield "scale", Parameter(phase.scale, known, 0.0, group="scale", by_symmetry=not known)
     widths = {"low": 1e-4, "high": 1e3, "units": "um", "group": "size"}
     yield "size", Parameter(phase.size, True, **widths)  # type: ignore[arg-type]
     if phase.size_model == "uniaxial":

@@ -1,7 +1,7 @@
 r"""Widths of reflections: of the instrument, and of the sample's size and strain.
 
-In centideg, with S the crystallite size in µm, M the strain in 10⁻⁶, η the Lorentzian part of each (conventions
-of GSAS-II, B. H. Toby, R. B. Von Dreele, J. Appl. Cryst. 46 (2013) 544):
+In centideg, with S the crystallite size in µm, M the strain in 10⁻⁶, η the Lorentzian part of each
+(conventions of GSAS-II, B. H. Toby, R. B. Von Dreele, J. Appl. Cryst. 46 (2013) 544):
 
 .. math:: Γ_S = \frac{1.8 λ}{π S \cosθ}, \qquad Γ_M = \frac{0.018}{π} M \tanθ
 
@@ -9,8 +9,9 @@ of GSAS-II, B. H. Toby, R. B. Von Dreele, J. Appl. Cryst. 46 (2013) 544):
 
 .. math:: σ^2 = U \tan^2θ + V \tanθ + W + \frac{[(1-η_S) Γ_S]^2 + [(1-η_M) Γ_M]^2}{8 \ln 2}
 
-Uniaxial, at the angle φ between reflection and axis: :math:`S^{-2} = \cos^2φ\, S_a^{-2} + \sin^2φ\, S_i^{-2}` and
-the same with M. Generalised: :math:`M = d^2 (\sum S_{HKL} h^H k^K l^L)^{1/2}`.
+Uniaxial, at the angle φ between reflection and axis:
+:math:`S^{-2} = \cos^2φ\, S_a^{-2} + \sin^2φ\, S_i^{-2}` and the same with M. Generalised:
+:math:`M = d^2 (\sum S_{HKL} h^H k^K l^L)^{1/2}`.
 """
 
 from __future__ import annotations
@@ -146,7 +147,9 @@ def _inverse_size(
     return _uniaxial(phase, hkl, metric, ("size", "size_axial"), (size**-2, axial**-2), (size, axial), 0.5)
 
 
-def _strain(phase: Phase, parameters: Mapping[str, float], hkl: Floats, metric: tuple[Floats, Floats]) -> Width:
+def _strain(
+    phase: Phase, parameters: Mapping[str, float], hkl: Floats, metric: tuple[Floats, Floats]
+) -> Width:
     """Return M (10⁻⁶) of every reflection."""
     zero = np.zeros(len(hkl))
     if phase.strain_model == "isotropic":

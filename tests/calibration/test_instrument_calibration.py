@@ -14,7 +14,7 @@ import xarray as xr
 from beamline.errors import CalibrationError, FitError
 from calibration.calibrants import find_calibrant
 from calibration.instrument import Axial, Instrument, calibrate
-from calibration.instrument_calibration import VARIED
+from calibration.instrument_calibration import VARIED, rules_of
 from calibration.profiles import accumulate
 
 WAVELENGTH = 0.1173
@@ -29,7 +29,9 @@ def pattern(true: Instrument, seed: int | None = 0, height: float = 1e5, points:
     area = np.random.default_rng(1).uniform(0.05, 1, bragg.size) * np.exp(-bragg / 8)
     position = bragg + true.zero
     counts = np.zeros(points)
-    shape = (x, position, *true.widths(position), area, true.SHL, true.axial == "exact")
+    variance, gamma = true.widths(position)
+    rules = rules_of(position, true.SHL, gamma, true.axial == "exact")
+    shape = (x, position, variance, gamma, area, true.SHL, rules)
     accumulate(*shape, np.zeros((0, bragg.size, 5)), counts, np.zeros((0, points)))
     counts = counts / counts.max() * height * (1 + 0.02 * np.exp(-x / 6)) + 0.02 * height
     if seed is not None:
