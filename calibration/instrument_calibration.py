@@ -290,7 +290,7 @@ def _evaluate(
     position = model.bragg + values["zero"]
     shape: dict[str, Any] = dict(values)
     variance, gamma = Instrument(wavelength=1.0, **shape).widths(position)
-    rules = np.full(position.size, EXACT) if model.exact else gsas2_rules(position, values["SHL"], gamma)
+    rules = rules_of(position, values["SHL"], gamma, model.exact)
     coarse = tails(data.x)
     sizes = np.bincount(model.group)
     share = 1.0 / sizes[model.group]
@@ -331,6 +331,11 @@ def _evaluate(
     miss = (pattern + linear[model.groups :] @ smooth - data.y) / data.sigma
     every = np.concatenate([jacobian / data.sigma, design])
     return float(miss @ miss), linear, every @ every.T, every @ miss
+
+
+def rules_of(position: Array, axial: float, gamma: Array, exact: bool) -> Any:
+    """Return how the axial divergence of each reflection is integrated."""
+    return np.full(position.size, EXACT) if exact else gsas2_rules(position, axial, gamma)
 
 
 def _slopes(position: Array, shl: float, names: tuple[str, ...]) -> Array:

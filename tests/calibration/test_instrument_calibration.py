@@ -12,11 +12,10 @@ import pytest
 import xarray as xr
 
 from beamline.errors import CalibrationError, FitError
-from calibration.axial import gsas2_rules
 from calibration.calibrants import find_calibrant
 from calibration.instrument import Axial, Instrument, calibrate
-from calibration.instrument_calibration import VARIED
-from calibration.profiles import EXACT, accumulate
+from calibration.instrument_calibration import VARIED, rules_of
+from calibration.profiles import accumulate
 
 WAVELENGTH = 0.1173
 AXIAL = Instrument(WAVELENGTH, zero=0.002, U=30.0, V=-2.0, W=4.0, X=1.2, Y=2.0, SHL=0.006, axial="exact")
@@ -31,7 +30,7 @@ def pattern(true: Instrument, seed: int | None = 0, height: float = 1e5, points:
     position = bragg + true.zero
     counts = np.zeros(points)
     variance, gamma = true.widths(position)
-    rules = np.full(bragg.size, EXACT) if true.axial == "exact" else gsas2_rules(position, true.SHL, gamma)
+    rules = rules_of(position, true.SHL, gamma, true.axial == "exact")
     shape = (x, position, variance, gamma, area, true.SHL, rules)
     accumulate(*shape, np.zeros((0, bragg.size, 5)), counts, np.zeros((0, points)))
     counts = counts / counts.max() * height * (1 + 0.02 * np.exp(-x / 6)) + 0.02 * height
