@@ -327,7 +327,7 @@ def _layout(
     few = fewer_nodes(nodes, many, pair)
     spread = abs(nodes[0, 0] - nodes[many - 1, 0]) if many > 2 else 0.0
     block = _BLOCK * (two_theta[-1] - two_theta[0]) / max(two_theta.size - 1, 1)
-    reach = max(max(_NEAR * spread, 3.0 * block), 0.04 * fwhm)
+    reach = max(max(_NEAR * spread, 3.0 * block), _GAUSSIAN * fwhm / 100.0)
     middle = centre + nodes[many // 2, 0]
     near = min(max(_first(two_theta, middle - reach), start), stop)
     after = min(max(_first(two_theta, middle + reach), start), stop)
