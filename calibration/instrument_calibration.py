@@ -24,8 +24,9 @@ import xarray as xr
 from beamline.errors import CalibrationError, FitError
 from calibration.axial import SMALLEST, SMALLEST_EXACT, gsas2_rules
 from calibration.calibrants import find_calibrant
+from calibration.coarse_grid import tails
 from calibration.instrument import Axial, Instrument
-from calibration.profiles import EXACT, accumulate, tails
+from calibration.profiles import EXACT, accumulate
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -18,12 +18,13 @@ Where u is large against the spread of the nodes, two nodes with the same moment
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from calibration import axial as divergence
 from calibration.axial import COLUMNS, SMALLEST, SMALLEST_EXACT, fewer_nodes, nodes_exact, nodes_gsas2
+from calibration.coarse_grid import BLOCK, NODES, Tails, tails
 from calibration.compiled import compiled
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -40,44 +41,8 @@ EXACT = -1
 _NEAR = 40.0
 """Up to this many spreads from the peak all nodes count, beyond it two."""
 
-_BLOCK, _NODES = 24, 6
-"""Points of a block of the coarse grid, and its nodes."""
-
 _GAUSSIAN = 3.2
 """Distance, in FWHM, at which the Gaussian part is 5e-13 of its height and is left out."""
-
-
-class Tails(NamedTuple):
-    """A coarse grid for what changes slowly: blocks of points, each with a few nodes of its own.
-
-    Far from a reflection the profile of a block of `_BLOCK` points follows from its values at `_NODES`
-    Chebyshev nodes: with a distance of at least three blocks to 4e-7 of itself.
-
-    Attributes
-    ----------
-    x
-        Nodes (block times node), deg.
-    weights
-        Of the nodes at each point (block, point, node).
-    """
-
-    x: Floats
-    weights: Floats
-
-
-def tails(two_theta: Floats) -> Tails:
-    """Return the coarse grid of an axis; make it once for each."""
-    blocks = two_theta.size // _BLOCK
-    fine = two_theta[: blocks * _BLOCK].reshape(blocks, _BLOCK)
-    centre, half = 0.5 * (fine[:, -1:] + fine[:, :1]), 0.5 * (fine[:, -1:] - fine[:, :1])
-    unit = np.cos(math.pi * (np.arange(_NODES)[::-1] + 0.5) / _NODES)
-    place = (fine - centre) / np.maximum(half, 1e-300)
-    weights = np.ones((blocks, _BLOCK, _NODES))
-    for k in range(_NODES):
-        for j in range(_NODES):
-            if j != k:
-                weights[:, :, k] *= (place - unit[j]) / (unit[k] - unit[j])
-    return Tails((centre + half * unit).ravel(), weights)
 
 
 def accumulate(
@@ -210,16 +175,16 @@ def _accumulate(
             for j in range(3):
                 factors[v + 1, j + 1] = area[r] * slopes[v, r, j]
             factors[v + 1, 4] = area[r] * slopes[v, r, 4] if axial > smallest else 0.0
-        first, last = -(-start // _BLOCK), min(stop // _BLOCK, blocks)
+        first, last = -(-start // BLOCK), min(stop // BLOCK, blocks)
         if last <= first:
             first = last = second = third = 0
             pieces[0], pieces[1], pieces[2] = (start, stop), (0, 0), (0, 0)
         else:
-            second = min(max(near // _BLOCK, first), last)
-            third = min(max(-(-after // _BLOCK), second), last)
-            pieces[0] = (start, first * _BLOCK)
-            pieces[1] = (second * _BLOCK, third * _BLOCK)
-            pieces[2] = (last * _BLOCK, stop)
+            second = min(max(near // BLOCK, first), last)
+            third = min(max(-(-after // BLOCK), second), last)
+            pieces[0] = (start, first * BLOCK)
+            pieces[1] = (second * BLOCK, third * BLOCK)
+            pieces[2] = (last * BLOCK, stop)
         for begin, end in pieces:
             if begin < end:
                 one = min(max(_first(two_theta, peak - _NEAR * spread), begin), end)
@@ -230,7 +195,7 @@ def _accumulate(
                 _combine(pattern, factors[0], parts, begin, end)
                 for v in range(count):
                     _combine(jacobian[rows[v]], factors[v + 1], parts, begin, end)
-        for begin, end in ((first * _NODES, second * _NODES), (third * _NODES, last * _NODES)):
+        for begin, end in ((first * NODES, second * NODES), (third * NODES, last * NODES)):
             if begin < end:
                 _profile(
                     coarse, begin, end, position[r], variance[r], gamma[r], pair, few, coarse_parts, wanted
@@ -240,11 +205,11 @@ def _accumulate(
     for v in range(count + 1):
         target = pattern if v == 0 else jacobian[rows[v - 1]]
         for block in range(blocks):
-            for i in range(_BLOCK):
+            for i in range(BLOCK):
                 total = 0.0
-                for k in range(_NODES):
-                    total += weights[block, i, k] * far[v, block * _NODES + k]
-                target[block * _BLOCK + i] += total
+                for k in range(NODES):
+                    total += weights[block, i, k] * far[v, block * NODES + k]
+                target[block * BLOCK + i] += total
 
 
 @compiled
@@ -328,8 +293,8 @@ def _layout(
         many = nodes_gsas2(centre, shl, rule, sizes, rule_x, rule_w, nodes)
     few = fewer_nodes(nodes, many, pair)
     spread = abs(nodes[0, 0] - nodes[many - 1, 0]) if many > 2 else 0.0
-    block = _BLOCK * (two_theta[-1] - two_theta[0]) / max(two_theta.size - 1, 1)
-    reach = max(max(_NEAR * spread, 3.0 * block), 0.04 * fwhm)
+    block = BLOCK * (two_theta[-1] - two_theta[0]) / max(two_theta.size - 1, 1)
+    reach = max(max(_NEAR * spread, 3.0 * block), _GAUSSIAN * fwhm / 100.0)
     middle = centre + nodes[many // 2, 0]
     near = min(max(_first(two_theta, middle - reach), start), stop)
     after = min(max(_first(two_theta, middle + reach), start), stop)

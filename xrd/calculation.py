@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from calibration.axial import SMALLEST
-from calibration.profiles import accumulate, partition, tails
+from calibration.coarse_grid import tails
+from calibration.profiles import accumulate, partition
 from xrd.engines import Ticks
 from xrd.forward import AREA, PhaseForward
 from xrd.models import Model

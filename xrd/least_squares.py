@@ -4,8 +4,9 @@ The normal equations are scaled to a unit diagonal, so that a matrix of correlat
 variable that its bound stops is held while the step would lead out; one the pattern says nothing about (a
 column of zeros) is held too. The fit has converged when a full step would lower χ² by less than the
 tolerance times the reduced χ², :math:`g^T (J^T W J)^{-1} g < ε χ_ν^2`, that is, when no variable would move
-by more than √ε of its own standard deviation; this last step is still taken. (K. Levenberg, Quart. Appl.
-Math. 2 (1944) 164; D. Marquardt, J. SIAM 11 (1963) 431.)
+by more than √ε of its own standard deviation; this last step is still taken. It has also converged when
+steps shrink so fast that the one after this would be that small. (K. Levenberg, Quart. Appl. Math. 2 (1944)
+164; D. Marquardt, J. SIAM 11 (1963) 431.)
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ SINGULAR = 1e-10
 """Smallest eigenvalue of the matrix of correlations that counts as independent."""
 
 _LARGEST_DAMPING = 1e8
+
+_LEFT = 10.0
+"""A fit ends when what its last step should leave is below this many tolerances; it leaves far less."""
 
 _CLOSE = 0.01
 """Where no step lowers χ², but none could by more than this (in units of the reduced χ²), the fit is done."""
@@ -114,7 +118,7 @@ def solve(
     calculated, jacobian = problem.evaluate(variables) if known is None else known
     chi2, penalty = _sums(problem, variables, calculated)
     degrees = max(int(np.count_nonzero(problem.root_weight)) - variables.size, 1)
-    damping, cycles, converged = 0.0, 0, False
+    damping, cycles, converged, before = 0.0, 0, False, 0.0
     while True:
         weighted = jacobian * problem.root_weight
         residual = (problem.observed - calculated) * problem.root_weight
@@ -125,7 +129,9 @@ def solve(
         step, gain = _step(matrix, gradient, scale, held, 0.0)
         unit = max(1.0, (chi2 + penalty) / degrees)
         full, part = _within(problem, variables, step)
-        if gain < tolerance * unit and part == 1.0:
+        # What is left after this step, if steps go on to shrink as the last one did.
+        left = min(gain, gain**2 / before if before > gain else gain)
+        if part == 1.0 and (gain < tolerance * unit or left < _LEFT * tolerance * unit):
             converged = True
             variables, calculated = variables + full, calculated + full @ jacobian
             break
@@ -141,6 +147,7 @@ def solve(
             rough = _ROUGH * chi2 if gain < unit else 0.0
             accepted = new_chi2 + new_penalty <= chi2 + penalty + rough
             if accepted:
+                before = gain if damping == 0.0 and part == 1.0 else 0.0
                 variables, calculated, jacobian = trial, new, new_jacobian
                 chi2, penalty = new_chi2, new_penalty
                 damping = damping / 10 if damping > 1e-3 else 0.0

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from calibration import axial, profiles
-from calibration.profiles import EXACT, accumulate, partition, tails
+from calibration import axial, coarse_grid, profiles
+from calibration.coarse_grid import tails
+from calibration.profiles import EXACT, accumulate, partition
 
 TWO_THETA = np.linspace(1.0, 6.0, 1200)
 
@@ -91,7 +92,7 @@ def test_tails_on_the_coarse_grid_are_those_of_every_point() -> None:
     position, n = np.sort(rng.uniform(1.1, 11.9, 30)), 30
     slopes = rng.normal(size=(2, n, 5))
     found, every = [], []
-    nothing = profiles.Tails(np.empty(0), np.empty((0, profiles._BLOCK, profiles._NODES)))
+    nothing = coarse_grid.Tails(np.empty(0), np.empty((0, coarse_grid.BLOCK, coarse_grid.NODES)))
     for into, coarse in ((found, tails(x)), (every, nothing)):
         pattern, jacobian = np.zeros(x.size), np.zeros((2, x.size))
         widths = np.full(n, 2.0), np.full(n, 2.5)
