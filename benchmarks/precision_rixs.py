@@ -17,7 +17,7 @@ from benchmarks.measures import Array, Measured, Quantity, fit_gaussian, pulls, 
 from benchmarks.precision_rixs_curvature import bent_lines
 from benchmarks.precision_rixs_exposures import exposures, halves
 from benchmarks.precision_rixs_states import states
-from calibration import curvature, emission, excitation, gain
+from calibration import clip, curvature, emission, excitation, gain
 from calibration.curvature import Curvature
 from calibration.excitation import Shift
 from calibration.gain import Gain
@@ -46,6 +46,11 @@ def scan17174(data: Path) -> Iterator[Measured]:
         "scan 17174 (780 eV): gain, read noise, offset",
         f"{detector.gain:.0f} ± {detector.gain_errors:.0f} ADU/photon, {detector.read_noise:.1f} ADU, "
         f"{detector.offset:.1f} ADU",
+    )
+    hidden = clip.calibrate(scan, detector)
+    yield Measured(
+        "scan 17174: left of the pedestal before the clip, and its noise",
+        f"{hidden.hit:.1f} ± {hidden.hit_errors:.1f} ADU, {hidden.read_noise:.1f} ADU",
     )
     masked = mask_spikes(scan, detector)
     bent = curvature.calibrate(masked, detector)

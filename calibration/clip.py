@@ -36,7 +36,8 @@ RANGES = (8, 16)
 MISFIT = 0.25
 """Largest part by which the model may miss the mean of the pixels it describes."""
 
-PIXELS = 1 << 22
+PIXELS = 1 << 21
+"""So many pixels, in frames evenly spread over the scan, are looked at."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def calibrate(images: xr.Dataset, gain: Gain) -> Clip:
     """
     from scipy.ndimage import maximum_filter
 
-    counts = images["counts"]
+    counts = images["counts"].variable
     frames = spread(counts.sizes["frame"], max(PIXELS // counts[0].size, 1))
     signal = np.stack([counts[i].values for i in frames])
     gate = gain.offset + PHOTON * gain.gain

@@ -156,6 +156,7 @@ def from_profiles(
     CalibrationError
         As `calibrate` does.
     """
+    profiles = profiles.astype(np.float32)
     rows, strips = strip.size, profiles.shape[1]
     if strips < order + 3:
         raise CalibrationError(
@@ -217,9 +218,9 @@ def _powers(rows: int, row: Array, order: int) -> Array:
 def _strip_shifts(profiles: Array, known: Array, gain: Gain, max_shift: float) -> tuple[Array, Array]:
     """Return what is left of each strip's shift without `known`, and its error (NaN: no signal)."""
     size = _length(profiles, max_shift)
-    k = np.fft.rfftfreq(size)
+    k = np.fft.rfftfreq(size).astype(np.float32)
     bandpass = np.exp(-0.5 * (2 * np.pi * k * LINE) ** 2) - np.exp(-0.5 * (2 * np.pi * k * BROAD) ** 2)
-    moved = fft.rfft(profiles, size, axis=2) * np.exp(2j * np.pi * k * known[:, None])
+    moved = fft.rfft(profiles, size, axis=2) * np.exp(2j * np.pi * k * known[:, None].astype(np.float32))
     others = _others(moved)
     cross = (np.conj(moved) * others).sum(axis=0) * bandpass  # (strip, k)
     noise = _correlation_noise(moved, others, bandpass, profiles, gain, size)
@@ -306,7 +307,7 @@ def _correlation_noise(
 def _refuse_fixed_pattern(profiles: Array, gain: Gain) -> None:
     """Refuse correlations with a spike at zero lag that is narrower than a line can be."""
     size = _length(profiles, MAX_SHIFT)
-    k = np.fft.rfftfreq(size)
+    k = np.fft.rfftfreq(size).astype(np.float32)
     highpass = 1 - np.exp(-0.5 * (2 * np.pi * k * BROAD) ** 2)
     moved = fft.rfft(profiles, size, axis=2)
     others = _others(moved)

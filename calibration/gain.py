@@ -87,9 +87,10 @@ def calibrate(images: xr.Dataset, dark: Dark | None = None) -> Gain:
     CalibrationError
         There are too few isolated photons, or they have no clear charge.
     """
-    counts = images["counts"]
+    counts: Any = images["counts"]
     if counts.ndim == 2:
         counts = counts.expand_dims("frame")
+    counts = counts.variable
     size = counts[0].size
     frames = spread(counts.sizes["frame"], max(PIXELS // size, 1))
     signal = np.stack([counts[i].values.astype(np.float32) for i in frames])

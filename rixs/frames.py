@@ -34,7 +34,8 @@ def signals(images: xr.Dataset, dark: Dark | None = None) -> Iterator[Signal]:
     SchemaError
         The dark has another number of columns.
     """
-    counts = images["counts"]
+    # The bare variable: coordinates need not be cut for every frame.
+    counts = images["counts"].variable
     frames, rows, columns = counts.shape
     # 24 bits hold every count of 16 bits exactly.
     exact = counts.dtype.itemsize <= 2 or counts.dtype == np.float32
