@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 
 import beamline
 from beamline.atomic import write_atomic
@@ -73,7 +74,8 @@ def compare(folder: Path, result: Path) -> list[Comparison]:
 
 def _calibrate(folder: Path) -> None:
     """Find where the panel stands and how wide it shows a ring, with ceria, and no guess."""
-    frame = beamline.read(folder / "ceria" / "raw" / "ceria_00001.tif")
+    frame = beamline.read(folder / "ceria" / "raw" / "ceria_00001.tif", kind="images")
+    assert isinstance(frame, xr.Dataset)  # noqa: S101 - one image is no tree
     geometry = geometries.calibrate(frame, "CeO2", wavelength=series.PANEL.wavelength)
     geometry.save(folder / "panel_geometry.json")
     pattern = integrate(
