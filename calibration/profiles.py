@@ -8,9 +8,8 @@ The profile of a reflection (P. Thompson, D. E. Cox, J. B. Hastings, J. Appl. Cr
 
 .. math:: η = 1.36603 x - 0.47719 x^2 + 0.11116 x^3
 
-of unit area in u, centideg from the peak, spread over the nodes of `calibration.axial`. As in GSAS-II a
-reflection reaches from 50 (w + SH/L |cos 2θ|) below its position to 75 w above, with w = 2.355 σ + γ in deg
-(the other way round above 90 deg). Its tails belong to the model: cutting them elsewhere changes Rwp.
+of unit area in u, centideg from the peak, spread over the nodes of `calibration.axial`, between the ends of
+`calibration.extents`.
 
 Where u is large against the spread of the nodes, two nodes with the same moments stand for all.
 """
@@ -26,14 +25,12 @@ from calibration import axial as divergence
 from calibration.axial import COLUMNS, SMALLEST, SMALLEST_EXACT, fewer_nodes, nodes_exact, nodes_gsas2
 from calibration.coarse_grid import BLOCK, NODES, Tails, tails
 from calibration.compiled import compiled
+from calibration.extents import FREE, extents
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 STOFW = 2.35482005
 """FWHM of a Gaussian over its standard deviation, with the digits GSAS-II has."""
-
-BELOW, ABOVE = 50.0, 75.0
-"""How far a reflection reaches, in widths."""
 
 EXACT = -1
 """Instead of a rule of GSAS-II: axial divergence is integrated to convergence."""
@@ -58,6 +55,7 @@ def accumulate(
     jacobian: Floats,
     rows: Any = None,
     coarse: Tails | None = None,
+    ends: Floats = FREE,
 ) -> None:
     """Add reflections to a pattern, and their derivatives to its Jacobian.
 
@@ -84,12 +82,14 @@ def accumulate(
         Row of the Jacobian of each variable; one after the other where not given.
     coarse
         What `tails` gives for the axis; made anew where not given.
+    ends
+        Where reflections end (m, 2), deg, if not where `calibration.extents` has it for their widths.
     """
     coarse = tails(two_theta) if coarse is None else coarse
     rows = np.arange(len(slopes)) if rows is None else np.asarray(rows, dtype=np.int64)
     _accumulate(
         *(two_theta, position, variance, gamma, area, float(axial), rules, slopes, pattern, jacobian),
-        *(rows, coarse.x, coarse.weights, *divergence.rules()),
+        *(rows, coarse.x, coarse.weights, ends, *divergence.rules()),
     )
 
 
@@ -131,6 +131,7 @@ def _accumulate(
     rows: Any,
     coarse: Floats,
     weights: Floats,
+    ends: Floats,
     sizes: Floats,
     rule_x: Floats,
     rule_w: Floats,
@@ -138,6 +139,8 @@ def _accumulate(
     points, blocks, count = two_theta.size, weights.shape[0], slopes.shape[0]
     smallest = SMALLEST_EXACT if rules.size > 0 and rules[0] == EXACT else SMALLEST
     shl = max(axial, smallest)
+    if ends.shape[0] == 0:
+        ends = extents(position, variance, gamma, shl)
     nodes = np.empty((int(sizes[-1]), COLUMNS))
     pair = np.empty((2, COLUMNS))
     # Of one reflection at its points: P and its derivatives by position, variance, gamma, SH/L.
@@ -157,6 +160,7 @@ def _accumulate(
                 position[r],
                 variance[r],
                 gamma[r],
+                ends[r],
                 shl,
                 rules[r],
                 nodes,
@@ -232,6 +236,7 @@ def _partition(
     parts = np.empty((5, two_theta.size))
     smallest = SMALLEST_EXACT if rules.size > 0 and rules[0] == EXACT else SMALLEST
     shl = max(axial, smallest)
+    ends = extents(position, variance, gamma, shl)
     for r in range(position.size):
         start, near, after, stop, few, many, _ = _layout(
             *(
@@ -239,6 +244,7 @@ def _partition(
                 position[r],
                 variance[r],
                 gamma[r],
+                ends[r],
                 shl,
                 rules[r],
                 nodes,
@@ -262,6 +268,7 @@ def _layout(
     centre: float,
     variance: float,
     gamma: float,
+    ends: Floats,
     shl: float,
     rule: int,
     nodes: Floats,
@@ -277,13 +284,8 @@ def _layout(
     The first point it reaches; the first and the one after the last that are near, and count one by one; the
     one after the last it reaches; the number of nodes in `pair` and in `nodes`; the spread of the nodes.
     """
-    width = (2.355 * math.sqrt(variance) + gamma) / 100.0
-    below = BELOW * (width + shl * abs(math.cos(centre * math.pi / 180.0)))
-    above = ABOVE * width
-    if centre > 90.0:
-        below, above = above, below
-    start = _first(two_theta, centre - below)
-    stop = _first(two_theta, centre + above)
+    start = _first(two_theta, ends[0])
+    stop = _first(two_theta, ends[1])
     if stop <= start:
         return start, start, start, start, 0, 0, 0.0
     fwhm = _shape(variance, gamma)[0]

@@ -109,6 +109,12 @@ class Calculator:
         changed = [forward.settle(values) for forward in self.phases]
         return any(changed)
 
+    def hold(self, variables: Floats | None) -> None:
+        """Let reflections end where they end for these variables; None: where their widths say."""
+        values = None if variables is None else self.parameters(variables)
+        for forward in self.phases:
+            forward.hold(values)
+
     def pattern(self, variables: Floats) -> tuple[Floats, Floats]:
         """Return the calculated pattern (n) and its derivatives by the variables (variable, n)."""
         values = self.parameters(variables)
@@ -133,7 +139,7 @@ class Calculator:
                 if line is not None:
                     accumulate(
                         *(self.x, line.position, line.variance, line.gamma, line.area, shl, line.rules),
-                        *(line.slopes, calculated, jacobian, line.rows, self.coarse),
+                        *(line.slopes, calculated, jacobian, line.rows, self.coarse, line.ends),
                     )
         if not self.direct:
             jacobian = self.reduction.T @ jacobian
@@ -153,7 +159,7 @@ class Calculator:
                 if line is not None:
                     accumulate(
                         *(self.x, line.position, line.variance, line.gamma, line.area, shl, line.rules),
-                        *(line.slopes, unused, jacobian, line.rows, self.coarse),
+                        *(line.slopes, unused, jacobian, line.rows, self.coarse, line.ends),
                     )
         return jacobian
 
@@ -225,5 +231,5 @@ class Calculator:
             if line is not None:
                 accumulate(
                     *(self.x, line.position, line.variance, line.gamma, line.area, shl, line.rules),
-                    *(line.slopes, unused, jacobian, None, self.coarse),
+                    *(line.slopes, unused, jacobian, None, self.coarse, line.ends),
                 )

@@ -18,7 +18,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 ENGINES = {"native": "xrd.native:NATIVE", "gsas2": "xrd.gsas2:GSAS2"}
 """Engines by name, each ``module:object``; the module is imported when the engine is asked for."""
 
-STATUS = ("converged", "max_cycles", "at_bound", "phase_absent", "singular", "failed")
+STATUS = ("converged", "at_bound", "phase_absent", "max_cycles", "rough", "singular", "failed")
 """What can be said of a fit, from good to bad; of several that hold the last is reported."""
 
 

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from calibration.axial import SMALLEST, SMALLEST_EXACT, gsas2_rules
+from calibration.extents import FREE, extents
 from calibration.instrument import SMALLEST_WIDTH
 from calibration.profiles import EXACT
 from xrd import corrections, texture
@@ -61,6 +62,8 @@ class Peaks:
         Rows of the Jacobian the slopes belong to.
     rules
         How axial divergence is integrated (n).
+    ends
+        Where they end (n, 2), if that is held (`calibration.extents`).
     """
 
     position: Floats
@@ -70,6 +73,7 @@ class Peaks:
     slopes: Floats
     rows: np.ndarray[Any, np.dtype[np.int64]]
     rules: np.ndarray[Any, np.dtype[np.int64]]
+    ends: Floats
 
 
 @dataclass
@@ -117,6 +121,7 @@ class PhaseForward:
         self.scattering = scatterers(self.phase, self.instrument.wavelength)
         self._geometry: tuple[bytes, Floats, Floats] | None = None
         self.rules: Any = None
+        self._ends = (FREE, FREE)
         self.select(model.values())
 
     def select(self, values: Floats) -> bool:
@@ -129,6 +134,7 @@ class PhaseForward:
         if np.array_equal(chosen, self.chosen):
             return False
         self.chosen = chosen
+        self._ends = (FREE, FREE)
         self.hkl = self.all_hkl[self.chosen].astype(float)
         self.forms = self.all_forms[self.chosen]
         self.multiplicity = self.all_multiplicity[self.chosen]
@@ -199,6 +205,7 @@ class PhaseForward:
             slopes,
             np.array(list(wanted.values()), dtype=np.int64),
             self._rules(position, shared["instrument/SHL"], gamma.value),
+            self._ends[0],
         )
 
     def second_line(self, peaks: Peaks) -> Peaks | None:
@@ -213,7 +220,8 @@ class PhaseForward:
         slopes[:, :, AREA] *= instrument.ratio
         position = peaks.position + apart * tan
         area = instrument.ratio * peaks.area
-        return Peaks(position, peaks.variance, peaks.gamma, area, slopes, peaks.rows, peaks.rules)
+        held = (peaks.rows, peaks.rules, self._ends[1])
+        return Peaks(position, peaks.variance, peaks.gamma, area, slopes, *held)
 
     def settle(self, values: Floats) -> bool:
         """Choose the rules of axial divergence for these parameters; tell whether they are others now.
@@ -227,6 +235,20 @@ class PhaseForward:
         self.rules = np.zeros(len(self.all_hkl), dtype=np.int64)
         self.rules[self.chosen] = peaks.rules
         return before is not None and not np.array_equal(before[self.chosen], peaks.rules)
+
+    def hold(self, values: Floats | None) -> None:
+        """Let reflections end where they end for these parameters; None: for any, where their widths say."""
+        self._ends = (FREE, FREE)
+        if values is not None:
+            smallest = SMALLEST_EXACT if self.instrument.axial == "exact" else SMALLEST
+            shl = max(float(values[self.shared["instrument/SHL"]]), smallest)
+            peaks = self.peaks(values, {})
+            second = self.second_line(peaks)
+            first, other = (
+                FREE if line is None else extents(line.position, line.variance, line.gamma, shl)
+                for line in (peaks, second)
+            )
+            self._ends = (first, other)
 
     def _rules(self, position: Floats, shl: float, gamma: Floats) -> Any:
         """Return the rules the fit keeps, or those of these widths where none were settled."""

@@ -7,21 +7,34 @@ tolerance times the reduced χ², :math:`g^T (J^T W J)^{-1} g < ε χ_ν^2`, tha
 by more than √ε of its own standard deviation; this last step is still taken. It has also converged when
 steps shrink so fast that the one after this would be that small. (K. Levenberg, Quart. Appl. Math. 2 (1944)
 164; D. Marquardt, J. SIAM 11 (1963) 431.)
+
+Three things make such steps creep; they begin to be cared for with the first step that does not lower χ²:
+
+* χ² of a pattern is not smooth: a tail that grows reaches further points (`calibration.extents`), which no
+  derivative knows of. Each step is then judged with the extents held where it starts. The minimum is where
+  no step lowers χ² with the extents it has there.
+* A hump under a polynomial makes a curved valley. After each step the variables that the pattern is linear in
+  are brought to their optimum, so that the others need not follow them (variable projection: G. H. Golub,
+  V. Pereyra, SIAM J. Numer. Anal. 10 (1973) 413).
+* Where χ² is large, JᵀWJ is far from its curvature, and steps overshoot: see `xrd.normal_equations.secant`.
+
+Where the extents of two neighbouring places each send the fit to the other, or at a corner of χ², it ends
+as `rough`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from xrd.normal_equations import damped_step, inverse, secant
+
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
-
-SINGULAR = 1e-10
-"""Smallest eigenvalue of the matrix of correlations that counts as independent."""
 
 _LARGEST_DAMPING = 1e8
 
@@ -31,8 +44,14 @@ _LEFT = 10.0
 _CLOSE = 0.01
 """Where no step lowers χ², but none could by more than this (in units of the reduced χ²), the fit is done."""
 
+_BENT = 100.0
+"""Largest ratio of the curvature of χ² along a last step to that of JᵀWJ."""
+
 _ROUGH = 1e-5
 """Part of χ² that reflections cut off at a finite distance may change it by when they move."""
+
+_IDLE, _ROUNDABOUT = 4, 15
+"""Cycles without a fall of χ² by the tolerance, after which extents are held, or the fit ends as rough."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +70,10 @@ class Problem:
         Largest change of each variable in one step.
     restraints
         Rows (m, variable), values (m) and weights (m) of what is known beforehand.
+    linear
+        Variables that the pattern is linear in, all of them together.
+    hold
+        Makes `evaluate` keep to the extents of reflections at these variables, or (None) follow their widths.
     """
 
     evaluate: Callable[[Floats], tuple[Floats, Floats]]
@@ -60,6 +83,8 @@ class Problem:
     high: Floats
     largest: Floats
     restraints: tuple[Floats, Floats, Floats]
+    linear: Flags
+    hold: Callable[[Floats | None], None]
 
 
 @dataclass(frozen=True)
@@ -76,8 +101,8 @@ class Solution:
         The same with variables at bounds let free, for what lies beyond them.
     chi2, penalty
         Σ w (observed - calculated)², and what restraints add.
-    converged
-        Whether it did.
+    converged, rough
+        Whether it did; whether it went in circles because χ² is not smooth.
     cycles
         Steps done.
     at_bound, blind
@@ -94,6 +119,7 @@ class Solution:
     chi2: float
     penalty: float
     converged: bool
+    rough: bool
     cycles: int
     at_bound: Flags
     blind: Flags
@@ -113,58 +139,126 @@ def solve(
 
     `known` are the calculated pattern and derivatives there, where they are known from another fit.
     """
-    rows, wanted, weights = problem.restraints
     variables = np.clip(start, problem.low, problem.high)
+    problem.hold(None)
     calculated, jacobian = problem.evaluate(variables) if known is None else known
     chi2, penalty = _sums(problem, variables, calculated)
     degrees = max(int(np.count_nonzero(problem.root_weight)) - variables.size, 1)
-    damping, cycles, converged, before = 0.0, 0, False, 0.0
+    damping, cycles, before, best, idle = 0.0, 0, 0.0, math.inf, 0
+    second = np.zeros((variables.size, variables.size))
+    converged = rough = careful = False
     while True:
-        weighted = jacobian * problem.root_weight
-        residual = (problem.observed - calculated) * problem.root_weight
-        matrix = weighted @ weighted.T + (rows.T * weights) @ rows
-        gradient = weighted @ residual + rows.T @ (weights * (wanted - rows @ variables))
+        matrix, gradient = _normal(problem, variables, calculated, jacobian)
         scale = np.sqrt(np.diagonal(matrix))
         held, stopped = _held(problem, variables, gradient, scale)
-        step, gain = _step(matrix, gradient, scale, held, 0.0)
+        step, gain = damped_step(matrix + second, gradient, scale, held, 0.0)
         unit = max(1.0, (chi2 + penalty) / degrees)
         full, part = _within(problem, variables, step)
         # What is left after this step, if steps go on to shrink as the last one did.
         left = min(gain, gain**2 / before if before > gain else gain)
-        if part == 1.0 and (gain < tolerance * unit or left < _LEFT * tolerance * unit):
+        close = gain < tolerance * unit or (left < _LEFT * tolerance * unit and not careful)
+        if close and careful:
+            # A corner of χ² looks like much curvature; it is no convergence.
+            close = damped_step(matrix, gradient, scale, held, 0.0)[1] < _BENT * tolerance * unit
+            second *= close
+        if close and part == 1.0:
             converged = True
             variables, calculated = variables + full, calculated + full @ jacobian
             break
+        fell = chi2 + penalty < best - tolerance * unit
+        best, idle = (chi2 + penalty, 0) if fell else (best, idle + 1)
+        if gain < unit and idle >= _ROUNDABOUT:
+            rough = True
+            break
+        if gain < unit and idle >= _IDLE and not careful:
+            careful = True
+            problem.hold(variables)
         accepted = False
         while not accepted and cycles < max_cycles and damping < _LARGEST_DAMPING:
             if damping:
-                full, part = _within(problem, variables, _step(matrix, gradient, scale, held, damping)[0])
+                step, lower = damped_step(matrix + second, gradient, scale, held, damping)
+                full, part = _within(problem, variables, step)
+                if careful and gain < unit and lower < tolerance * unit:
+                    converged = damped_step(matrix, gradient, scale, held, 0.0)[1] < _CLOSE * unit
+                    rough = not converged
+                    break
             trial = variables + part * full
             new, new_jacobian = problem.evaluate(trial)
+            if careful:
+                trial, new = _projected(problem, trial, new, new_jacobian)
             new_chi2, new_penalty = _sums(problem, trial, new)
             cycles += 1
-            # Near the minimum χ² is rough by ends of tails that pass over points: such a step may raise it.
-            rough = _ROUGH * chi2 if gain < unit else 0.0
-            accepted = new_chi2 + new_penalty <= chi2 + penalty + rough
+            # Near the minimum a step may raise χ² by ends of tails that pass over points.
+            allowed = _ROUGH * chi2 if gain < unit and not careful else 0.0
+            accepted = new_chi2 + new_penalty <= chi2 + penalty + allowed
             if accepted:
+                if careful:
+                    problem.hold(trial)
+                    new, new_jacobian = problem.evaluate(trial)
+                    new_chi2, new_penalty = _sums(problem, trial, new)
+                    weighted = (problem.observed - new) * problem.root_weight**2
+                    bent = (jacobian - new_jacobian) @ weighted
+                    turned = gradient - _normal(problem, trial, new, new_jacobian)[1]
+                    second = secant(second, trial - variables, bent, turned)
                 before = gain if damping == 0.0 and part == 1.0 else 0.0
                 variables, calculated, jacobian = trial, new, new_jacobian
                 chi2, penalty = new_chi2, new_penalty
                 damping = damping / 10 if damping > 1e-3 else 0.0
-            elif gain < _CLOSE * unit:
+            elif gain < _CLOSE * unit and not careful:
                 converged = True
                 break
+            elif not careful:
+                careful = True
+                problem.hold(variables)
             else:
                 damping = max(10 * damping, 1e-3)
         if not accepted:
+            rough |= careful and damping >= _LARGEST_DAMPING
             break
     chi2, penalty = _sums(problem, variables, calculated)
-    covariance, singular = _inverse(matrix, scale, held)
-    wide = _inverse(matrix, scale, scale == 0)[0] if stopped.any() else covariance
+    covariance, singular = inverse(matrix, scale, held)
+    wide = inverse(matrix, scale, scale == 0)[0] if stopped.any() else covariance
     return Solution(
-        *(variables, covariance, wide, chi2, penalty, converged, cycles, stopped, scale == 0, singular),
+        *(
+            variables,
+            covariance,
+            wide,
+            chi2,
+            penalty,
+            converged,
+            rough,
+            cycles,
+            stopped,
+            scale == 0,
+            singular,
+        ),
         *(calculated, jacobian),
     )
+
+
+def _normal(
+    problem: Problem, variables: Floats, calculated: Floats, jacobian: Floats
+) -> tuple[Floats, Floats]:
+    """Return JᵀWJ and Jᵀ W (observed - calculated), restraints included."""
+    rows, wanted, weights = problem.restraints
+    weighted = jacobian * problem.root_weight
+    residual = (problem.observed - calculated) * problem.root_weight
+    matrix = weighted @ weighted.T + (rows.T * weights) @ rows
+    return matrix, weighted @ residual + rows.T @ (weights * (wanted - rows @ variables))
+
+
+def _projected(
+    problem: Problem, variables: Floats, calculated: Floats, jacobian: Floats
+) -> tuple[Floats, Floats]:
+    """Return variables and pattern, the linear variables at their optimum unless that is out of bounds."""
+    matrix, gradient = _normal(problem, variables, calculated, jacobian)
+    scale = np.sqrt(np.diagonal(matrix))
+    held = ~problem.linear | (problem.low >= problem.high) | (scale == 0)
+    step, _ = damped_step(matrix, gradient, scale, held, 0.0)
+    moved = variables + step
+    if (moved <= problem.low)[~held].any() or (moved >= problem.high)[~held].any():
+        return variables, calculated
+    return moved, calculated + step @ jacobian
 
 
 def _within(problem: Problem, variables: Floats, step: Floats) -> tuple[Floats, float]:
@@ -188,39 +282,3 @@ def _held(problem: Problem, variables: Floats, gradient: Floats, scale: Floats) 
         (variables >= problem.high - margin) & (gradient >= 0)
     )
     return stopped | (scale == 0), stopped & (scale > 0)
-
-
-def _step(
-    matrix: Floats, gradient: Floats, scale: Floats, held: Flags, damping: float
-) -> tuple[Floats, float]:
-    """Return the damped step and by how much χ² would fall along it."""
-    moving = np.flatnonzero(~held)
-    step = np.zeros_like(gradient)
-    if not moving.size:
-        return step, 0.0
-    norm = scale[moving]
-    correlations = matrix[np.ix_(moving, moving)] / np.outer(norm, norm)
-    right = gradient[moving] / norm
-    correlations[np.diag_indices(moving.size)] += damping
-    try:
-        factor = np.linalg.cholesky(correlations)
-        scaled = np.linalg.solve(factor.T, np.linalg.solve(factor, right))
-    except np.linalg.LinAlgError:
-        scaled = np.linalg.lstsq(correlations, right, rcond=SINGULAR)[0]
-    step[moving] = scaled / norm
-    return step, float(gradient @ step)
-
-
-def _inverse(matrix: Floats, scale: Floats, held: Flags) -> tuple[Floats, Flags]:
-    """Return the inverse of the part that moves, and which variables cannot be told apart."""
-    covariance = np.zeros_like(matrix)
-    singular = np.zeros(len(scale), dtype=bool)
-    moving = np.flatnonzero(~held)
-    if moving.size:
-        norm = np.outer(scale[moving], scale[moving])
-        values, vectors = np.linalg.eigh(matrix[np.ix_(moving, moving)] / norm)
-        good = values > SINGULAR
-        singular[moving] = (np.abs(vectors[:, ~good]) > 0.1).any(axis=1)
-        kept = vectors[:, good]
-        covariance[np.ix_(moving, moving)] = (kept / values[good]) @ kept.T / norm
-    return covariance, singular

@@ -17,6 +17,7 @@ from xrd.least_squares import Problem, Solution, solve
 from xrd.models import Model
 from xrd.observations import Observations
 from xrd.phases import Floats
+from xrd.verdicts import verdict
 
 _ABSENT = 3.0
 """A phase whose scale is less than this many standard deviations is taken to be absent."""
@@ -26,9 +27,6 @@ _VISIBLE = 2.0
 
 _ONE_SIDED = 1.645
 """Standard deviations of a one-sided bound of 95 %."""
-
-_CORRELATED = 0.98
-"""Correlation from which on two variables are named."""
 
 _LEBAIL_ROUNDS = 40
 
@@ -94,6 +92,8 @@ class _Chain:
         bare = self.calculator.matrix[restrained].any(axis=0)
         sizes = np.array([name.endswith(("/size", "/size_axial")) for name in self.names])
         self.inverse = sizes & ~bare
+        linear = np.array([n.endswith("/scale") or n.startswith("background/") for n in self.names])
+        self.linear = linear & np.array(["hump" not in n or n.endswith(".area") for n in self.names])
         self.start = model.free_values()
         self.low, self.high = model.bounds()
         self.largest = np.array([_largest(name, v) for name, v in zip(self.names, self.start, strict=True)])
@@ -103,7 +103,7 @@ class _Chain:
         warm: Solution | None = None
         for number in range(len(self.observations.intensity)):
             fit, solution = self._fit(number, warm)
-            if warm is not None and fit.status in ("failed", "max_cycles", "singular"):
+            if warm is not None and fit.status in ("failed", "max_cycles", "rough", "singular"):
                 again, other = self._fit(number, None)
                 if again.status != "failed" and not again.chi2 >= fit.chi2:
                     fit, solution = again, other
@@ -168,6 +168,9 @@ class _Chain:
             jacobian[i] *= -(outer[i] ** 2)
         return calculated, jacobian
 
+    def _hold(self, variables: Floats | None) -> None:
+        self.calculator.hold(None if variables is None else self._outer(variables))
+
     def _problem(self, observed: Floats, root: Floats, held: dict[int, float]) -> Problem:
         low = np.where(self.inverse, 1 / self.high, self.low)
         high = np.where(self.inverse, 1 / np.maximum(self.low, 1e-12), self.high)
@@ -193,6 +196,8 @@ class _Chain:
             np.concatenate([high, infinite]),
             np.concatenate([self.largest, infinite]),
             (rows, wanted, weights),
+            np.concatenate([self.linear, np.ones(extra, dtype=bool)]),
+            self._hold,
         )
 
     def _solve(
@@ -268,10 +273,7 @@ class _Chain:
     def _linear(self, problem: Problem, variables: Floats) -> Floats:
         """Return a start with scales, background and Pawley intensities fitted: χ² is quadratic in them."""
         count = len(self.names)
-        linear = np.array([n.endswith("/scale") or n.startswith("background/") for n in self.names])
-        linear &= np.array(["hump" not in n or n.endswith(".area") for n in self.names])
-        moving = np.concatenate([linear, np.ones(len(variables) - count, dtype=bool)])
-        moving &= problem.low < problem.high
+        moving = problem.linear & (problem.low < problem.high)
         calculated, jacobian = problem.evaluate(variables)
         part = (jacobian[moving] * problem.root_weight).T
         residual = (problem.observed - calculated) * problem.root_weight
@@ -320,7 +322,7 @@ class _Chain:
         for i in held:
             inner[i, :] = inner[:, i] = 0.0
         limits = self._limits(solution, inner, gof2, held)
-        status, message = self._status(solution, held)
+        status, message = verdict(self.names, solution, held, self.calculator, outer)
         curves: dict[str, Any] = {}
         if self.options.curves:
             for name, curve in (
@@ -379,34 +381,6 @@ class _Chain:
                 bound = value + _ONE_SIDED * error
                 found[name] = 1 / bound if key == "size" else bound
         return found
-
-    def _status(self, solution: Solution, held: dict[int, float]) -> tuple[str, str]:
-        absent = sorted({self.names[i].partition("/")[0] for i in held})
-        bound = [n for n, at in zip(self.names, solution.at_bound, strict=False) if at]
-        bound = [n for n in bound if n.partition("/")[0] not in absent]
-        singular = [n for n, at in zip(self.names, solution.singular, strict=False) if at]
-        blind = [n for i, n in enumerate(self.names) if solution.blind[i] and i not in held]
-        if singular or blind:
-            return "singular", f"cannot be told: {', '.join(dict.fromkeys(singular + blind))}"
-        if not solution.converged:
-            return "max_cycles", f"not converged after {solution.cycles} cycles"
-        if absent:
-            return "phase_absent", f"not seen: {', '.join(absent)}"
-        if bound:
-            return "at_bound", f"at a bound: {', '.join(bound)}"
-        return "converged", self._correlated(solution)
-
-    def _correlated(self, solution: Solution) -> str:
-        """Return which variables the pattern hardly tells apart; "" where there are none."""
-        covariance = solution.covariance[: len(self.names), : len(self.names)]
-        spread = np.sqrt(np.diagonal(covariance))
-        known = spread > 0
-        ratio = np.where(np.outer(known, known), covariance, 0.0) / np.where(
-            np.outer(known, known), np.outer(spread, spread), 1.0
-        )
-        pairs = zip(*np.nonzero(np.triu(np.abs(ratio) > _CORRELATED, 1)), strict=True)
-        found = [f"{self.names[i]} and {self.names[j]} ({abs(ratio[i, j]):.3f})" for i, j in pairs]
-        return f"strongly correlated: {', '.join(found)}" if found else ""
 
 
 def _largest(name: str, value: float) -> float:
