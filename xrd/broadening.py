@@ -106,7 +106,12 @@ class Reciprocal:
 
 
 def reciprocal(cell: Any) -> Reciprocal:
-    """Return the reciprocal metric of a cell."""
+    """Return the reciprocal metric of a cell; what it holds must not be changed."""
+    return _reciprocal(tuple(cell))
+
+
+@functools.lru_cache(maxsize=4096)
+def _reciprocal(cell: tuple[float, ...]) -> Reciprocal:
     tensor = metric(cell)
     inverse, slopes = np.linalg.inv(tensor), metric_slopes(cell)
     turned = inverse @ slopes

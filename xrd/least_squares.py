@@ -272,7 +272,8 @@ def _within(problem: Problem, variables: Floats, step: Floats) -> tuple[Floats, 
 def _sums(problem: Problem, variables: Floats, calculated: Floats) -> tuple[float, float]:
     residual = (problem.observed - calculated) * problem.root_weight
     rows, wanted, weights = problem.restraints
-    return float(residual @ residual), float(np.sum(weights * (wanted - rows @ variables) ** 2))
+    penalty = float(np.sum(weights * (wanted - rows @ variables) ** 2)) if weights.size else 0.0
+    return float(residual @ residual), penalty
 
 
 def _held(problem: Problem, variables: Floats, gradient: Floats, scale: Floats) -> tuple[Flags, Flags]:

@@ -300,7 +300,8 @@ class Model:
 
     def to_record(self) -> dict[str, Any]:
         """Return everything that defines the model, as JSON."""
-        own = [name for name in self.parameters if name not in self._table()]
+        table = self._table()
+        own = [name for name in self.parameters if name not in table]
         return {
             "phases": [phase.to_record() for phase in self.phases],
             "instrument": self.instrument.to_record(),

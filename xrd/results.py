@@ -71,7 +71,7 @@ def series(patterns: xr.Dataset, observations: Observations, model: Model, fits:
     gof = np.array([_gof(fit, len(model.variables)) for fit in fits])
     covariance = np.array([fit.covariance for fit in fits]) * gof[:, None, None] ** 2
     matrix, _ = model.constraints()
-    total = np.einsum("pi,fij,qj->fpq", matrix, covariance, matrix)
+    total = matrix @ covariance @ matrix.T
     found: dict[str, Any] = {}
     for name, columns in _phase_columns(model, names, values, total, fits).items():
         _add(found, name, ("frame", "phase"), *columns)
