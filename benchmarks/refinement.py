@@ -167,7 +167,7 @@ def hard(data: Path) -> Iterator[Measured]:
 def _from_gsas2(
     patterns: xr.Dataset, model: xrd.Model, fits: xr.Dataset, stored: list[dict[str, Any]], low: Any
 ) -> Iterator[Measured]:
-    """Yield χ² at GSAS-II's cells and widths, scales and background fitted, and where a fit goes from there."""
+    """Yield χ² at GSAS-II's cells and widths, amounts and background fitted; where a fit goes from there."""
     place = ("layered/a", "layered/c", "layered/size", "layered/strain", "spinel/a")
     found = []
     for frame, theirs in enumerate(stored):
