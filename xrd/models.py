@@ -171,9 +171,22 @@ class Model:
         return self._set_free(patterns, False)
 
     def start(self, values: Mapping[str, float]) -> Self:
-        """Set the values parameters begin with, or are held at."""
+        """Set the values parameters begin with, or are held at.
+
+        Raises
+        ------
+        ConfigError
+            A name does not exist, or its value is no number or outside the bounds.
+        """
         for name, value in values.items():
-            self._replace(name, value=_finite(name, value))
+            known = self._existing(name)
+            if not known.low <= _finite(name, value) <= known.high:
+                raise ConfigError(
+                    f"parameter {name!r}",
+                    f"is set to {value:g}",
+                    f"it lies between {known.low:g} and {known.high:g}",
+                )
+            self._replace(name, value=float(value))
         return self
 
     def bound(self, pattern: str, low: float = -math.inf, high: float = math.inf) -> Self:

@@ -223,6 +223,8 @@ def test_models_survive_their_record() -> None:
     [
         (lambda m: m.free("layered/q"), "does not exist"),
         (lambda m: m.start({"layered/a": float("nan")}), "is set to nan"),
+        (lambda m: m.start({"layered/size": 0.0}), "is set to 0; it lies between 0.0001 and 1000"),
+        (lambda m: m.start({"layered/a": -2.87}), "is set to -2.87"),
         (lambda m: m.bound("zero", 1.0, 0.0), "they rise"),
         (lambda m: m.restrain("zero", 0.0, 0.0), "above 0"),
         (lambda m: m.tie("layered/a", "layered/a"), "tied parameter"),
