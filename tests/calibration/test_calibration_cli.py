@@ -77,6 +77,20 @@ def test_a_geometry_is_judged_by_the_calibrant_that_is_named(
     assert "rings of LaB6" in document["error"]["message"]
 
 
+def test_several_images_of_one_place_are_summed(
+    frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.tif"
+    other.write_bytes(frame.read_bytes())
+    code, document, _ = run(capsys, "calibrate", "geometry", frame, other, *CERIA, "-o", tmp_path / "g.json")
+    assert code == 0
+    assert document["distance"] == pytest.approx(0.45, rel=1e-3)
+    other.write_bytes(tiff_files.encode(image(detector())[:300]))
+    code, document, _ = run(capsys, "calibrate", "geometry", frame, other, *CERIA, "-o", tmp_path / "g.json")
+    assert code == 1
+    assert "other.tif: has 300 along 'y'" in document["error"]["message"]
+
+
 def test_it_is_told_in_words(frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibrate", "geometry", str(frame), *CERIA, "-o", str(tmp_path / "g.poni")]) == 0
     said = capsys.readouterr().out
