@@ -85,6 +85,7 @@ def test_a_record_keeps_the_covariance(tmp_path: Path) -> None:
         (FILE.replace("Lam:0.1173", "Lam:-1"), "no positive wavelength"),
         (GSAS.replace("PXCR", "PNTR"), "not of X-rays"),
         (GSAS.replace("PRCF1     3", "PRCF1     2"), "profile function"),
+        (GSAS.replace("   0.150000E-01   0.150000E-01", ""), "has 2 numbers in PRCF12, 4 are needed"),
     ],
 )
 def test_a_wrong_file_is_refused_by_name(text: str, complaint: str, tmp_path: Path) -> None:
