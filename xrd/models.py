@@ -131,6 +131,8 @@ class Model:
         self.phases = tuple(phases)
         self.instrument = instrument
         self.background = Background(background) if isinstance(background, int) else background
+        if not isinstance(self.background, Background):
+            raise ConfigError("background", f"is {background!r}", "give a whole number of Chebyshev terms")
         self.limits = None if limits is None else (float(limits[0]), float(limits[1]))
         self.excluded = tuple((float(low), float(high)) for low, high in excluded)
         self.margin = float(margin)
