@@ -58,9 +58,11 @@ def frame_of(
     Raises
     ------
     CalibrationError
-        It is no image, mask and image differ in shape, the pixel size is missing or impossible, or nothing is
-        left to look at.
+        It is no image, mask and image differ in shape, pixel size or polarisation are missing or impossible,
+        or nothing is left to look at.
     """
+    if not -1 <= polarization <= 1:
+        raise CalibrationError("polarization", f"is {polarization:g}", "it lies between -1 and 1")
     stated: tuple[Any, Any] = (None, None)
     is_counts = False
     if isinstance(image, xr.Dataset):
