@@ -27,7 +27,13 @@ def geometry(
             "--output", "-o", metavar="OUT", help=".poni, .imctrl, .yml (HEXRD) or .json (all of it)."
         ),
     ] = None,
-    calibrant: Annotated[str, typer.Option(help="Name as in pyFAI (CeO2, LaB6_SRM660c), or a CIF.")] = "CeO2",
+    calibrant: Annotated[
+        str | None,
+        typer.Option(
+            help="Name as in pyFAI (CeO2, LaB6_SRM660c), or a CIF; with --judge by default the geometry's.",
+            show_default="CeO2",
+        ),
+    ] = None,
     wavelength: Annotated[float | None, typer.Option(help="In angstrom.")] = None,
     wavelength_error: Annotated[float, typer.Option(help="Standard deviation of it in angstrom.")] = 0.0,
     pixel_size: Annotated[float | None, typer.Option(help="In m; where the file does not say it.")] = None,
@@ -59,12 +65,15 @@ def geometry(
     import beamline
     import calibration
 
-    read: list[Any] = [beamline.read(path, kind="images") for path in images]
+    several: list[Any] = [*images] if increment else [images if len(images) > 1 else images[0]]
+    read: list[Any] = [beamline.read(source, kind="images") for source in several]
     if judge is not None:
-        return _judged(read, images, judge, mask, polarization, figure)
+        if increment:
+            raise ConfigError("--increment", "goes with a calibration only", "leave it out")
+        return _judged(read[0], images[0], judge, calibrant, mask, polarization, figure)
     assert output is not None  # noqa: S101 - checked above
     common: dict[str, Any] = {
-        "calibrant": calibrant,
+        "calibrant": calibrant or "CeO2",
         "wavelength": wavelength,
         "pixel_size": pixel_size,
         "mask": mask,
@@ -86,10 +95,10 @@ def geometry(
             "give --increment for each image",
         )
     else:
-        found = (geometries.calibrate(_sum(read), guess=guess, **common),)
+        found = (geometries.calibrate(read[0], guess=guess, **common),)
     paths = _paths(output, len(found))
     lines, documents = [], []
-    for path, one, image in zip(paths, found, read if increment else [_sum(read)], strict=True):
+    for path, one, image in zip(paths, found, read, strict=True):
         one.save(path)
         lines += [f"wrote {path}", *_told(one)]
         documents.append({"result": str(path), **one.to_record()})
@@ -168,8 +177,9 @@ def gain(
     """Measure ADU per photon and read noise from frames of the same light."""
     import beamline
     from calibration.gain import photon_transfer
+    from calibration.mask_files import read_pixels
 
-    masked = None if mask is None else beamline.read(mask, kind="images")["counts"].values
+    masked = None if mask is None else read_pixels(mask)
     found = photon_transfer(
         beamline.read(frames, kind="images"),
         None if not dark else beamline.read(dark, kind="images"),
@@ -207,9 +217,10 @@ def excitation(
 
 
 def _judged(
-    read: list[Any],
-    images: list[Path],
+    image: Any,
+    name: Path,
     path: Path,
+    calibrant: str | None,
     mask: Path | None,
     polarization: float,
     figure: Path | None,
@@ -218,37 +229,22 @@ def _judged(
     import calibration
 
     ours = calibration.geometry.load(path)
-    sectors = calibration.geometry.judge(_sum(read), ours, mask=mask, polarization=polarization)
+    sectors = calibration.geometry.judge(image, ours, calibrant, mask, polarization)
     document = {key: sectors.attrs[key] for key in ("residual_mdeg", "residual_px", "found")}
     text = (
-        f"{path} and {images[0]}: rings off by {document['residual_mdeg']:.2f} mdeg "
+        f"{path} and {name}: rings off by {document['residual_mdeg']:.2f} mdeg "
         f"({document['residual_px']:.3f} px) on average"
     )
     if figure is not None:
-        text += f"\nfigure: {_draw(_sum(read), ours, mask, figure)}"
+        text += f"\nfigure: {_draw(image, ours, mask, figure, calibrant)}"
     return Outcome(document, text)
 
 
-def _draw(image: Any, ours: Geometry, mask: Path | None, path: Path) -> Path:
+def _draw(image: Any, ours: Geometry, mask: Path | None, path: Path, calibrant: str | None = None) -> Path:
     from calibration.figures import rings
 
-    rings(image, ours, mask=mask).savefig(path)
+    rings(image, ours, calibrant, mask).savefig(path)
     return path
-
-
-def _sum(read: list[Any]) -> Any:
-    """Return images of one place as one Dataset."""
-    if len(read) == 1:
-        return read[0]
-    import numpy as np
-
-    frames = np.concatenate([np.atleast_3d(one["counts"].values.T).T for one in read])
-    return (
-        read[0]
-        .isel(frame=0, drop=True)
-        .drop_vars("counts")
-        .assign(counts=(("frame", "y", "x"), frames, dict(read[0]["counts"].attrs)))
-    )
 
 
 def _paths(output: Path, count: int) -> list[Path]:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from beamline import units
 from beamline.errors import CalibrationError
+from calibration.mask_files import read_pixels
 
 FEWEST_PIXELS = 64
 
@@ -48,7 +49,7 @@ def frame_of(
     pixel_size
         In m, one number or (y, x); None where the Dataset says it.
     mask
-        Array (y, x), nonzero = masked, or an ``.npy`` of it.
+        Array (y, x), nonzero = masked, or a file of it: an image or ``.npy``.
     orientation
         See `calibration.geometry`.
     polarization
@@ -57,9 +58,11 @@ def frame_of(
     Raises
     ------
     CalibrationError
-        It is no image, mask and image differ in shape, the pixel size is missing or impossible, or nothing is
-        left to look at.
+        It is no image, mask and image differ in shape, pixel size or polarisation are missing or impossible,
+        or nothing is left to look at.
     """
+    if not -1 <= polarization <= 1:
+        raise CalibrationError("polarization", f"is {polarization:g}", "it lies between -1 and 1")
     stated: tuple[Any, Any] = (None, None)
     is_counts = False
     if isinstance(image, xr.Dataset):
@@ -112,7 +115,7 @@ def _alive(values: np.ndarray[Any, Any], is_counts: bool) -> np.ndarray[Any, np.
 def _sum(
     values: np.ndarray[Any, Any], is_counts: bool
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Return the mean of frames and the pixels that are live in all of them."""
+    """Return the sum of frames and the pixels that are live in all of them."""
     total = np.zeros(values.shape[1:])
     live = np.ones(values.shape[1:], dtype=bool)
     for one in values:
@@ -143,10 +146,7 @@ def _pixel_size(given: float | tuple[float, float] | None, stated: tuple[Any, An
 
 def _mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     if isinstance(mask, str | os.PathLike):
-        import beamline
-
-        read: Any = beamline.read(mask, kind="images")
-        mask = read["counts"].values
+        mask = read_pixels(mask)
     masked: np.ndarray[Any, np.dtype[np.bool_]] = np.squeeze(np.asarray(mask)) != 0
     if masked.shape != tuple(shape):
         raise CalibrationError(

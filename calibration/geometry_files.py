@@ -190,7 +190,8 @@ def read_hexrd(path: str | os.PathLike[str], panel: str | None) -> dict[str, Any
         shifted = any(instrument.get("oscillation_stage", {}).get("translation", ()))
         energy = float(beam["energy"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CalibrationError(path, f"is no HEXRD instrument ({type(error).__name__}: {error})") from error
+        said = " ".join(str(error).split())  # of several lines where YAML shows where it is
+        raise CalibrationError(path, f"is no HEXRD instrument ({type(error).__name__}: {said})") from error
     if not upright or shifted:
         raise CalibrationError(
             path, "has a beam along another axis or a shifted stage, which have no equivalent here"

@@ -18,7 +18,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -34,6 +34,7 @@ __getattr__, __dir__ = attach(__name__, {"calibrate": "calibration.instrument_ca
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Axial = Literal["gsas2", "exact"]
+Arrangement = Literal["debye-scherrer", "bragg-brentano"]
 
 PROFILE = ("U", "V", "W", "X", "Y", "Z", "SHL")
 """The parameters of the peak shape."""
@@ -90,7 +91,7 @@ class Instrument(Calibration):
     Y: float = 0.0
     Z: float = 0.0
     SHL: float = 0.002
-    geometry: Literal["debye-scherrer", "bragg-brentano"] = "debye-scherrer"
+    geometry: Arrangement = "debye-scherrer"
     radius: float = 200.0
     axial: Axial = "gsas2"
     varied: tuple[str, ...] = ()
@@ -98,7 +99,8 @@ class Instrument(Calibration):
     two_theta_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        numbers = {name: getattr(self, name) for name in ("wavelength", "zero", "radius", *PROFILE)}
+        named = ("wavelength", "zero", "polarization", "azimuth", "radius", *PROFILE)
+        numbers = {name: getattr(self, name) for name in named}
         bad = [name for name, value in numbers.items() if not math.isfinite(value)]
         if bad:
             raise CalibrationError("instrument", f"has {', '.join(bad)} that are no numbers")
@@ -106,6 +108,15 @@ class Instrument(Calibration):
             raise CalibrationError(
                 "instrument", "has no positive wavelength and radius", "give them in angstrom and mm"
             )
+        if not 0 <= self.polarization <= 1:
+            raise CalibrationError(
+                "instrument", f"has a polarization of {self.polarization:g}", "it is a part, from 0 to 1"
+            )
+        for name, allowed in (("geometry", get_args(Arrangement)), ("axial", get_args(Axial))):
+            if getattr(self, name) not in allowed:
+                raise CalibrationError(
+                    "instrument", f"has {name}={getattr(self, name)!r}", f"it is {' or '.join(allowed)}"
+                )
         if self.ratio and not self.wavelength2:
             raise CalibrationError("instrument", "has a ratio without a second wavelength")
         size = len(self.varied)

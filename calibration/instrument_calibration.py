@@ -115,8 +115,8 @@ def calibrate(
     Raises
     ------
     CalibrationError
-        The pattern is none, or several, or has no errors or too few reflections; the size explains more than
-        the width found.
+        The pattern is none, or several, or has no errors or too few reflections; a parameter makes no sense;
+        the size explains more than the width found.
     FitError
         No profile fits.
     """
@@ -125,6 +125,10 @@ def calibrate(
         raise CalibrationError(
             "varied", f"names {', '.join(unknown) or 'nothing'}", f"choose of {', '.join(VARIED)}"
         )
+    if background < 1:
+        raise CalibrationError("background", f"has {background} terms", "it has 1 at least")
+    if axial not in ("gsas2", "exact"):
+        raise CalibrationError("axial", f"is {axial!r}", "it is gsas2 or exact")
     data, stated, inflation = _pattern(pattern, limits)
     wavelength = stated if wavelength is None else wavelength
     if wavelength is None or not (math.isfinite(wavelength) and 0.005 < wavelength < 50):

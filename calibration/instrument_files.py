@@ -112,6 +112,9 @@ def _gsas(text: str, path: str | os.PathLike[str], bank: int | None) -> dict[str
         raise CalibrationError(path, "has a profile function other than 3", "export it with function 3")
     gauss = [_number(word, "PRCF11", path) for word in records[needed["PRCF11"]].split()]
     lorentz = [_number(word, "PRCF12", path) for word in records[needed["PRCF12"]].split()]
+    for key, words, fewest in (("PRCF11", gauss, 3), ("PRCF12", lorentz, 4)):
+        if len(words) < fewest:
+            raise CalibrationError(path, f"has {len(words)} numbers in {key}, {fewest} are needed")
     values: dict[str, Any] = {"wavelength": first, "zero": zero / 100, "polarization": polarization}
     values |= dict(zip("UVW", gauss, strict=False)) | dict(zip("XY", lorentz, strict=False))
     values["SHL"] = lorentz[2] + lorentz[3]

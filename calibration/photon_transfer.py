@@ -74,8 +74,12 @@ def photon_transfer(
     Raises
     ------
     CalibrationError
-        There are too few frames or pixels, frames are not alike, or nothing fluctuates with the signal.
+        There are too few frames or pixels, frames are not alike, or nothing fluctuates with the signal; reach
+        or lag is below 0.
     """
+    for name, value in (("reach", reach), ("lag", lag)):
+        if value < 0:
+            raise CalibrationError(name, f"is {value}", "it counts pixels or frames, from 0")
     frames = _frames(images, "images", 2 * (2 * lag + 1) if lag else 2)
     live: np.ndarray[Any, np.dtype[np.bool_]] = np.asarray(np.isfinite(frames).all(axis=0))
     if mask is not None:

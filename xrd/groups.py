@@ -72,7 +72,8 @@ def _members(patterns: xr.Dataset, size: int | None, by: str | None) -> list[lis
     if (size is None) == (by is None):
         raise ConfigError("group", "needs a size, or the coordinate to group by", "give one of them")
     if size is not None:
-        if isinstance(size, bool) or size != int(size) or size < 1:
+        whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
+        if not whole or size < 1:
             raise ConfigError("group: size", f"is {size!r}", "it counts frames, from 1")
         return [list(range(i, min(i + int(size), number))) for i in range(0, number, int(size))]
     if by not in patterns.coords or patterns[by].dims != ("frame",):

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from beamline.errors import FitError
+from beamline.errors import ConfigError, FitError
 from xrd import gsas2_installation
 from xrd.engines import Fit, Options, Ticks
 from xrd.gsas2_job import Job
@@ -58,10 +58,14 @@ class Gsas2:
         Raises
         ------
         ConfigError
-            GSAS-II is not installed, or the model has what it cannot be given.
+            GSAS-II is not installed, or the model or the options have what it cannot be given.
         FitError
             It gave nothing.
         """
+        if options.weights != "observed":
+            raise ConfigError(
+                "engine 'gsas2'", f"has no weights {options.weights!r}", "refine with engine native"
+            )
         job = Job(observations, model)
         with tempfile.TemporaryDirectory(prefix="redoxlight-gsas2-") as name:
             folder = Path(name)
@@ -106,7 +110,8 @@ def write_project(
         GSAS-II could not calculate the patterns.
     """
     if values is not None:  # there is one structure for all patterns: that of the first
-        model = model.copy().start(dict(zip(model.parameters, map(float, values[0]), strict=True)))
+        found = dict(zip(model.parameters, map(float, values[0]), strict=True))
+        model = model.copy().bound("*").start(found)  # GSAS-II knows no bounds
     job = Job(observations(patterns, model), model, values)
     with tempfile.TemporaryDirectory(prefix="redoxlight-gsas2-") as name:
         folder = Path(name)

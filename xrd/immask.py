@@ -86,14 +86,24 @@ def _values(path: str | os.PathLike[str]) -> dict[str, Any]:
                 ) from error
     if not found:
         raise DataFileError(path, "is not a mask of GSAS-II", "it has lines such as Polygons:[...]")
-    thresholds = found.get("Thresholds") or [(0, 0)]
-    if len(thresholds) > 1 and thresholds[1][1] < thresholds[0][1]:
+    _check_thresholds(path, found.get("Thresholds") or [])
+    return {key: found.get(key) or [] for key in SHAPES}
+
+
+def _check_thresholds(path: str | os.PathLike[str], thresholds: Any) -> None:
+    """Refuse an upper threshold in use: of two pairs the first is that of the whole image."""
+    try:
+        tops = [float(top) for _, top in thresholds]
+    except (TypeError, ValueError) as error:
+        raise DataFileError(
+            path, f"has Thresholds that are no pairs of numbers ({error})", "save it again"
+        ) from error
+    if len(tops) > 1 and tops[1] < tops[0]:
         raise DataFileError(
             path,
-            f"masks pixels above {thresholds[1][1]} too, which depends on the image",
+            f"masks pixels above {tops[1]:g} too, which depends on the image",
             "reset the thresholds in GSAS-II and give saturation= instead",
         )
-    return {key: found.get(key) or [] for key in SHAPES}
 
 
 def _inside(polygon: Any, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.bool_]:

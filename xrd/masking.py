@@ -188,8 +188,14 @@ def _excess(
 def _median(frames: Frames) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the median of the frames, NaN where a pixel did not measure in most, and where it did."""
     low, top = limits(frames.counts.dtype, frames.is_counts, None)
-    live = np.asarray(((frames.counts >= low) & (frames.counts <= top)).mean(axis=0) > 0.5)
-    return np.where(live, np.median(frames.counts, axis=0), np.nan), live
+    measured = (frames.counts >= low) & (frames.counts <= top)
+    live = np.asarray(measured.mean(axis=0) > 0.5)
+    image = np.full(live.shape, np.nan)
+    whole = measured.all(axis=0)
+    image[whole] = np.median(frames.counts[:, whole], axis=0)
+    some = live & ~whole  # what a frame did not measure is no number to take a median of
+    image[some] = np.nanmedian(np.where(measured[:, some], frames.counts[:, some], np.nan), axis=0)
+    return image, live
 
 
 def _means_of_rings(

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from beamline.errors import ConfigError, DataFileError
+from calibration.mask_files import read_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,9 +62,7 @@ def read_mask(
         raise ConfigError("mask orientation", f"is {orientation!r}", "it is 1, 2, 3 or 4")
     if Path(path).suffix.lower() == ".immask":
         return _read_shapes(path, shape, orientation, geometry)
-    mask = _read_npy(path) if Path(path).suffix.lower() == ".npy" else _read_image(path)
-    if mask.ndim != 2:
-        raise DataFileError(path, f"is of shape {mask.shape}", "give one mask (y, x)")
+    mask = read_pixels(path)
     if shape is not None and mask.shape != tuple(shape):
         pixels = " x ".join(str(n) for n in mask.shape)
         raise DataFileError(
@@ -83,23 +81,3 @@ def _read_shapes(
     if geometry is None or shape is None:
         raise DataFileError(path, "is drawn in mm", "give the geometry and the number of pixels")
     return read_immask(path, dataclasses.replace(geometry, orientation=orientation), shape)
-
-
-def _read_npy(path: str | os.PathLike[str]) -> NDArray[np.generic]:
-    try:
-        mask: NDArray[np.generic] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataFileError(path, f"is no array ({error})", "save it with numpy.save") from error
-    if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "biuf":
-        raise DataFileError(path, "is not an array of numbers")
-    return mask
-
-
-def _read_image(path: str | os.PathLike[str]) -> NDArray[np.generic]:
-    from beamline.readers.registry import read
-
-    images = read(path, kind="images")
-    if not isinstance(images, xr.Dataset):
-        raise DataFileError(path, "holds several images", "give a file of one mask")
-    counts: NDArray[np.generic] = images["counts"].values
-    return counts[0] if counts.ndim == 3 and len(counts) == 1 else counts

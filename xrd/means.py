@@ -119,7 +119,8 @@ def _robust(
     live = (sums.pixels > (0 if gain else 1)) & (sums.norm > 0)
     if gain:
         spread = 1.0 if trim is None else (1 - 2 * trim) * trimmed_variance(trim)
-        variance = spread * np.maximum(gain * sums.signal, gain**2) + noise.read[index] * sums.pixels
+        counting = np.maximum(gain * sums.signal, gain**2)
+        variance = spread * (counting + noise.read[index] * sums.pixels)
     else:
         variance = _of_scatter(sums.scatter, sums.signal)
     norm = np.where(live, sums.norm, np.nan)

@@ -131,6 +131,8 @@ class Model:
         self.phases = tuple(phases)
         self.instrument = instrument
         self.background = Background(background) if isinstance(background, int) else background
+        if not isinstance(self.background, Background):
+            raise ConfigError("background", f"is {background!r}", "give a whole number of Chebyshev terms")
         self.limits = None if limits is None else (float(limits[0]), float(limits[1]))
         self.excluded = tuple((float(low), float(high)) for low, high in excluded)
         self.margin = float(margin)
@@ -171,9 +173,22 @@ class Model:
         return self._set_free(patterns, False)
 
     def start(self, values: Mapping[str, float]) -> Self:
-        """Set the values parameters begin with, or are held at."""
+        """Set the values parameters begin with, or are held at.
+
+        Raises
+        ------
+        ConfigError
+            A name does not exist, or its value is no number or outside the bounds.
+        """
         for name, value in values.items():
-            self._replace(name, value=_finite(name, value))
+            known = self._existing(name)
+            if not known.low <= _finite(name, value) <= known.high:
+                raise ConfigError(
+                    f"parameter {name!r}",
+                    f"is set to {value:g}",
+                    f"it lies between {known.low:g} and {known.high:g}",
+                )
+            self._replace(name, value=float(value))
         return self
 
     def bound(self, pattern: str, low: float = -math.inf, high: float = math.inf) -> Self:

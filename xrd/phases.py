@@ -12,7 +12,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -21,8 +21,23 @@ from beamline.errors import ConfigError, DataFileError
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 CELL = ("a", "b", "c", "alpha", "beta", "gamma")
+SizeModel = Literal["isotropic", "uniaxial"]
 Broadening = Literal["isotropic", "uniaxial", "generalised"]
 Intensities = Literal["structure", "lebail", "pawley"]
+
+_KINDS = {
+    "size_model": get_args(SizeModel),
+    "strain_model": get_args(Broadening),
+    "intensities": get_args(Intensities),
+}
+WITHIN = {
+    "scale": (0.0, math.inf),
+    **dict.fromkeys(("size", "size_axial"), (1e-4, 1e3)),
+    **dict.fromkeys(("strain", "strain_axial"), (0.0, 2e5)),
+    **dict.fromkeys(("size_mixing", "strain_mixing"), (0.0, 1.0)),
+    "march": (0.05, 20.0),
+}
+"""What numbers of a phase lie between."""
 
 _FREE_CELL = {
     "triclinic": CELL,
@@ -101,7 +116,8 @@ class Phase:
     stephens
         Coefficients of the generalised strain in the order of `xrd.broadening.stephens_terms`.
     axis
-        Direction [uvw] that uniaxial broadening and March-Dollase texture refer to.
+        Indices (hkl) of the planes to whose normal uniaxial broadening and March-Dollase texture refer, as in
+        GSAS-II.
     march
         March-Dollase ratio along `axis`; 1: no texture.
     harmonics
@@ -123,7 +139,7 @@ class Phase:
     strain_axial: float = 1000.0
     size_mixing: float = 1.0
     strain_mixing: float = 1.0
-    size_model: Literal["isotropic", "uniaxial"] = "isotropic"
+    size_model: SizeModel = "isotropic"
     strain_model: Broadening = "isotropic"
     stephens: tuple[float, ...] = ()
     axis: tuple[int, int, int] = (0, 0, 1)
@@ -147,6 +163,7 @@ class Phase:
             raise ConfigError(
                 subject, f"has a cell {self.cell} that {group.xhm()} does not allow", "check cell and setting"
             )
+        _check_broadening(subject, self)
         labels = [site.label for site in self.sites]
         if len(set(labels)) != len(labels):
             raise ConfigError(subject, "has two sites of one label", "rename one")
@@ -361,6 +378,19 @@ def _lattice(symbol: str) -> str:
         twofold = rotations[np.isclose(traces, -1.0)][0]
         return f"monoclinic {'abc'[int(np.argmax(np.diag(twofold) * np.linalg.det(twofold)))]}"
     return system
+
+
+def _check_broadening(subject: str, phase: Phase) -> None:
+    """Refuse a size, strain or texture that no sample can have."""
+    for name, kinds in _KINDS.items():
+        if getattr(phase, name) not in kinds:
+            raise ConfigError(subject, f"has {name}={getattr(phase, name)!r}", f"one of {', '.join(kinds)}")
+    for name, (low, high) in WITHIN.items():
+        value = getattr(phase, name)
+        if not (low <= value <= high and math.isfinite(value)):
+            raise ConfigError(subject, f"has {name}={value!r}", f"it lies between {low:g} and {high:g}")
+    if not any(phase.axis):
+        raise ConfigError(subject, "has the axis (0 0 0)", "give the planes (hkl) it is the normal of")
 
 
 def _check_site(subject: str, site: Site) -> None:

@@ -29,7 +29,7 @@ def sensor_absorption(sensor: str, wavelength: float) -> float:
     Raises
     ------
     ConfigError
-        It is not such a text, or the density is not known.
+        It is not such a text, the density is not known, or nothing is absorbed.
     """
     found = re.fullmatch(r"\s*([A-Z]\w*)\s+([\d.]+\s*[a-zµμ]+)(?:\s+([\d.]+))?\s*", sensor)
     if found is None:
@@ -49,4 +49,7 @@ def sensor_absorption(sensor: str, wavelength: float) -> float:
         per_centimetre = xraydb.material_mu(formula, HC / wavelength, density=grams)
     except (SchemaError, ValueError, KeyError) as error:
         raise ConfigError("sensor", f"is {sensor!r} ({error})", 'write "CsI 500 um"') from error
-    return float(per_centimetre * centimetres)
+    absorption = float(per_centimetre * centimetres)
+    if not absorption > 0:
+        raise ConfigError("sensor", f"is {sensor!r}, which absorbs nothing", 'write "CsI 500 um"')
+    return absorption

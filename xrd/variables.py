@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xrd import broadening, texture
-from xrd.phases import CELL, Floats, Phase, Site, echelon, operations
+from xrd.phases import CELL, WITHIN, Floats, Phase, Site, echelon, operations
 
 GROUPS = (
     *("cell", "scale", "size", "strain", "texture", "coordinates", "uiso", "occupancies"),
@@ -97,7 +97,8 @@ def _parameters(phase: Phase) -> Iterator[tuple[str, Parameter]]:
     # Of a phase whose intensities are free the scale says nothing more.
     known = phase.intensities == "structure"
     yield "scale", Parameter(phase.scale, known, 0.0, group="scale", by_symmetry=not known)
-    widths = {"low": 1e-4, "high": 1e3, "units": "um", "group": "size"}
+    smallest, largest = WITHIN["size"]
+    widths = {"low": smallest, "high": largest, "units": "um", "group": "size"}
     yield "size", Parameter(phase.size, True, **widths)  # type: ignore[arg-type]
     if phase.size_model == "uniaxial":
         yield "size_axial", Parameter(phase.size_axial, True, **widths)  # type: ignore[arg-type]
@@ -107,10 +108,11 @@ def _parameters(phase: Phase) -> Iterator[tuple[str, Parameter]]:
         for name, value in zip(names, start, strict=True):
             yield name, Parameter(value, True, group="strain")
     else:
-        yield "strain", Parameter(phase.strain, True, 0.0, 2e5, "1e-6", group="strain")
+        bounds = WITHIN["strain"]
+        yield "strain", Parameter(phase.strain, True, *bounds, "1e-6", group="strain")
         if phase.strain_model == "uniaxial":
-            yield "strain_axial", Parameter(phase.strain_axial, True, 0.0, 2e5, "1e-6", group="strain")
-    yield "march", Parameter(phase.march, False, 0.05, 20.0, group="texture")
+            yield "strain_axial", Parameter(phase.strain_axial, True, *bounds, "1e-6", group="strain")
+    yield "march", Parameter(phase.march, False, *WITHIN["march"], group="texture")
     for name in texture.harmonic_terms(phase):
         yield name, Parameter(0.0, True, group="texture")
     for site in phase.sites:

@@ -66,6 +66,31 @@ def test_a_geometry_is_found_saved_and_judged(
     assert "in orientation 3" in document["error"]["message"]
 
 
+def test_a_geometry_is_judged_by_the_calibrant_that_is_named(
+    frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detector().save(tmp_path / "g.poni")
+    words = ["calibrate", "geometry", frame, "--judge", tmp_path / "g.poni"]
+    assert run(capsys, *words, "--calibrant", "CeO2")[0] == 0
+    code, document, _ = run(capsys, *words, "--calibrant", "LaB6")
+    assert code == 1
+    assert "rings of LaB6" in document["error"]["message"]
+
+
+def test_several_images_of_one_place_are_summed(
+    frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.tif"
+    other.write_bytes(frame.read_bytes())
+    code, document, _ = run(capsys, "calibrate", "geometry", frame, other, *CERIA, "-o", tmp_path / "g.json")
+    assert code == 0
+    assert document["distance"] == pytest.approx(0.45, rel=1e-3)
+    other.write_bytes(tiff_files.encode(image(detector())[:300]))
+    code, document, _ = run(capsys, "calibrate", "geometry", frame, other, *CERIA, "-o", tmp_path / "g.json")
+    assert code == 1
+    assert "other.tif: has 300 along 'y'" in document["error"]["message"]
+
+
 def test_it_is_told_in_words(frame: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibrate", "geometry", str(frame), *CERIA, "-o", str(tmp_path / "g.poni")]) == 0
     said = capsys.readouterr().out
@@ -99,10 +124,16 @@ def test_the_gain_of_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
             path.write_bytes(tiff_files.encode(one))
             paths[name].append(path)
     darks = [word for path in paths["dark"] for word in ("--dark", path)]
-    code, document, _ = run(
-        capsys, "calibrate", "gain", *paths["light"], *darks, "-o", tmp_path / "gain.json"
-    )
+    mask = np.zeros(frames.shape[1:], dtype=bool)
+    mask[:10] = True
+    np.save(tmp_path / "mask.npy", mask)
+    words = ["calibrate", "gain", *paths["light"], *darks, "-o", tmp_path / "gain.json"]
+    code, document, _ = run(capsys, *words, "--mask", tmp_path / "mask.npy")
     assert code == 0
+    masked = document["gain"]
+    code, document, _ = run(capsys, *words)
+    assert code == 0
+    assert masked != document["gain"] == pytest.approx(masked, rel=0.1)
     found = load_record(tmp_path / "gain.json")
     assert isinstance(found, Gain)
     assert document["gain"] == found.gain == pytest.approx(20.0, abs=4 * found.gain_errors)

@@ -83,14 +83,22 @@ def test_a_record_keeps_the_covariance(tmp_path: Path) -> None:
         (FILE.replace("U:30.0\n", ""), "lacks U"),
         (FILE.replace("U:30.0", "U:thirty"), "no number"),
         (FILE.replace("Lam:0.1173", "Lam:-1"), "no positive wavelength"),
+        (FILE.replace("Polariz.:0.99", "Polariz.:99"), "polarization of 99"),
         (GSAS.replace("PXCR", "PNTR"), "not of X-rays"),
         (GSAS.replace("PRCF1     3", "PRCF1     2"), "profile function"),
+        (GSAS.replace("   0.150000E-01   0.150000E-01", ""), "has 2 numbers in PRCF12, 4 are needed"),
     ],
 )
 def test_a_wrong_file_is_refused_by_name(text: str, complaint: str, tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=complaint) as caught:
         Instrument.from_instprm(_file(tmp_path, text))
     assert "beam.instprm" in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"axial": "none"}, {"geometry": "guinier"}])
+def test_what_an_instrument_cannot_be_is_refused(change: dict[str, str]) -> None:
+    with pytest.raises(CalibrationError, match=f"has {next(iter(change))}="):
+        dataclasses.replace(Instrument(0.1173), **change)  # type: ignore[arg-type]
 
 
 def test_one_of_several_banks_is_chosen(tmp_path: Path) -> None:

@@ -126,6 +126,8 @@ def frames(ds: xr.Dataset) -> xr.Dataset:
         (lambda ds: ds, {"limits": (20.0, 30.0)}, "0 points"),
         (lambda ds: ds, {"limits": (1.5, 3.0)}, "3 reflections|2 reflections"),
         (lambda ds: ds, {"varied": ("U", "Q")}, "names Q"),
+        (lambda ds: ds, {"background": 0}, "background: has 0 terms"),
+        (lambda ds: ds, {"axial": "none"}, "axial: is 'none'"),
         (lambda ds: ds, {"calibrant": "kryptonite"}, "is not known"),
         (lambda ds: ds.assign_attrs(wavelength=np.nan), {}, "wavelength: is nan"),
         (lambda ds: ds * 0 + 1, {}, "no clear reflection|wavelength"),

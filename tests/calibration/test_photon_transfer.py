@@ -99,6 +99,8 @@ def test_the_record_is_that_of_single_photons(tmp_path: Any) -> None:
         (lambda f: f * np.array([1, 2])[:, None, None].astype(np.uint16), {}, "differ in brightness"),
         (lambda f: f * 0, {}, "no light"),
         (lambda f: f, {"mask": np.zeros((3, 3))}, "mask: has shape"),
+        (lambda f: f, {"reach": -1}, "reach: is -1"),
+        (lambda f: f, {"lag": -1}, "lag: is -1"),
         (lambda f: f, {"mask": np.ones((100, 100))}, "no light|live neighbours"),
     ],
 )

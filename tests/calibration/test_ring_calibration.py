@@ -236,6 +236,7 @@ def test_a_dataset_says_what_its_pixels_are(plain: tuple[Geometry, Any]) -> None
         (lambda c: c, {"calibrant": "kryptonite"}, "kryptonite.* is not known.*CeO2"),
         (lambda c: c, {"calibrant": "Au"}, "fits no geometry|fits about as well|3 rings"),
         (lambda c: c, {"wavelength_error": math.nan}, "wavelength_error"),
+        (lambda c: c, {"polarization": 7.0}, "polarization: is 7"),
     ],
 )
 def test_bad_input_is_named(change: Any, options: Any, said: str, plain: tuple[Geometry, Any]) -> None:

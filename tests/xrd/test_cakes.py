@@ -126,7 +126,9 @@ def test_pulls_of_groups(geometry: Geometry) -> None:
     assert abs(pulls.std() - 1) < 3 / np.sqrt(2 * pulls.size)
 
 
-@pytest.mark.parametrize("how", [{}, {"size": 2, "by": "state"}, {"size": 0}, {"size": 1.5}, {"size": True}])
+@pytest.mark.parametrize(
+    "how", [{}, {"size": 2, "by": "state"}, {"size": 0}, {"size": "ten"}, {"size": 1.5}, {"size": True}]
+)
 def test_groups_that_cannot_be(how: dict[str, Any], geometry: Geometry) -> None:
     with pytest.raises(ConfigError, match="group"):
         xrd.group(series(geometry)[1], **how)

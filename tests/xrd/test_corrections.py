@@ -253,6 +253,7 @@ def test_an_integrator_keeps_what_it_was_given(geometry: Geometry) -> None:
         ({"read_noise": 3.0, "error_model": "azimuthal"}, "part of azimuthal errors already"),
         ({"sensor": "CsI"}, 'write formula and thickness: "CsI 500 um"'),
         ({"sensor": "NaI 1 mm"}, "density is not known"),
+        ({"sensor": "CsI 500 um 0"}, "absorbs nothing"),
         ({"sensor": "Xq 1 mm 3.0"}, "sensor"),
         ({"sensor": 0.0}, "sensor"),
         ({"monitor": 3}, "monitor"),

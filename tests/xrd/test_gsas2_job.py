@@ -9,6 +9,8 @@ import pytest
 from beamline.errors import ConfigError, FitError
 from calibration.instrument import Instrument
 from tests.xrd import refinement_files as files
+from xrd.engines import Options
+from xrd.gsas2 import Gsas2
 from xrd.gsas2_job import STRAINS, Job, cell_of, tensor_of
 from xrd.models import Background, Hump, Model
 from xrd.observations import Observations, observations
@@ -193,6 +195,12 @@ def test_what_gsas2_cannot_be_given_is_refused(folder: Path) -> None:
     oblique = Model([phase("triclinic")], base.instrument).fix("triclinic/b")
     with pytest.raises(ConfigError, match="all or none"):
         Job(seen(oblique), oblique)
+
+
+def test_weights_gsas2_does_not_have_are_refused(folder: Path) -> None:
+    model = files.model(folder)
+    with pytest.raises(ConfigError, match="has no weights 'calculated'"):
+        Gsas2().fit(seen(model), model, Options(weights="calculated"))
 
 
 def test_files_hold_patterns_and_instrument(folder: Path, tmp_path: Path) -> None:

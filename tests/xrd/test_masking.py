@@ -75,6 +75,16 @@ def test_a_found_mask_can_be_used_as_it_is(damaged: tuple[xr.Dataset, dict[str, 
     assert np.abs(shifted).max() > 20
 
 
+def test_what_one_frame_did_not_measure_hides_nothing(damaged: tuple[xr.Dataset, dict[str, Any]]) -> None:
+    images, truth = damaged
+    counts = images["counts"].values.astype(float)
+    counts[0, 200:230, 300:340] = np.nan
+    before = xrd.find_mask(images, DETECTOR).values
+    found = xrd.find_mask(images.assign(counts=images["counts"].copy(data=counts)), DETECTOR).values
+    assert (found[truth["hot"]] == before[truth["hot"]]).mean() > 0.99
+    assert ((found != 0) != (before != 0)).mean() < 1e-4
+
+
 def test_texture_is_no_shadow() -> None:
     frames, _ = powder_frames(DETECTOR, seed=3)
     t1, t2, _ = DETECTOR.vectors()

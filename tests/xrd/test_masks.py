@@ -111,6 +111,8 @@ def test_shapes_need_to_know_where_they_are(tmp_path: Path) -> None:
         ("Points:[[1.0, 2.0]]", "cannot be drawn"),
         ("Polygons:[[1.0, 2.0, 3.0]]", "cannot be drawn"),
         ("Points:[]\nThresholds:[(0, 1000), [0, 500]]", "above 500 too.*saturation"),
+        ("Points:[]\nThresholds:[1, 2]", "no pairs of numbers"),
+        ("Points:[]\nThresholds:[(0, 10), [0, None]]", "no pairs of numbers"),
     ],
 )
 def test_what_is_no_mask_of_gsas(text: str, said: str, tmp_path: Path) -> None:

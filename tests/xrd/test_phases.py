@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,6 +209,23 @@ def test_tetrahedral_metal_and_amount_of_spinel_are_two_numbers() -> None:
         link_tetrahedral(Model([SPINEL], INSTRUMENT), "spinel")
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"size": 0.0}, "has size=0.0; it lies between 0.0001 and 1000"),
+        ({"strain": float("nan")}, "has strain=nan"),
+        ({"march": 0.0}, "has march=0.0"),
+        ({"size_mixing": 2.0}, "has size_mixing=2.0"),
+        ({"strain_model": "stephens"}, "one of isotropic, uniaxial, generalised"),
+        ({"intensities": "le bail"}, "one of structure, lebail, pawley"),
+        ({"axis": (0, 0, 0)}, "axis"),
+    ],
+)
+def test_what_a_phase_cannot_be_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        dataclasses.replace(LAYERED, **change)
+
+
 def test_models_survive_their_record() -> None:
     model = Model([LAYERED, SPINEL], INSTRUMENT, 4, (1.5, 9.0), [(3.0, 3.1)]).free("zero", "*/uiso")
     model.add("shared", 0.3).tie("spinel/size", "shared", 0.1).restrain("zero", 0.0, 0.01)
@@ -223,7 +241,10 @@ def test_models_survive_their_record() -> None:
     [
         (lambda m: m.free("layered/q"), "does not exist"),
         (lambda m: m.start({"layered/a": float("nan")}), "is set to nan"),
+        (lambda m: m.start({"layered/size": 0.0}), "is set to 0; it lies between 0.0001 and 1000"),
+        (lambda m: m.start({"layered/a": -2.87}), "is set to -2.87"),
         (lambda m: m.bound("zero", 1.0, 0.0), "they rise"),
+        (lambda m: Model(m.phases, INSTRUMENT, "six"), "whole number of Chebyshev terms"),
         (lambda m: m.restrain("zero", 0.0, 0.0), "above 0"),
         (lambda m: m.tie("layered/a", "layered/a"), "tied parameter"),
         (lambda m: m.add("zero", 0.0), "exists already"),

@@ -112,6 +112,18 @@ def test_the_variance_of_a_trimmed_mean_of_gaussians() -> None:
     assert trimmed_variance(1e-9) == pytest.approx(1.0, abs=1e-6)
 
 
+def test_trimming_costs_read_noise_what_it_costs_counting(geometry: Geometry) -> None:
+    even: dict[str, Any] = {**PLAIN, "gain": 1.0, "two_theta_range": (5.0, 6.0), "bins": 1}
+    frame = np.full(SHAPE, 100, np.int32)
+    ratios = []
+    for read_noise in (None, 40.0):
+        whole = xrd.integrate(frame, geometry, read_noise=read_noise, **even)
+        found = xrd.integrate(frame, geometry, read_noise=read_noise, trim=0.1, **even)
+        ratios.append(float((found["intensity_errors"] / whole["intensity_errors"])[0, 0]))
+    assert ratios[1] == pytest.approx(ratios[0], rel=1e-9)
+    assert ratios[0] == pytest.approx(np.sqrt(trimmed_variance(0.1)), rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
