@@ -140,6 +140,11 @@ def test_maps_are_named_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture
         beamline.save(map_of(state, 1), tmp_path / f"{name}.nc")
     given = [f"pristine={tmp_path}/a.nc", f"4.8 V={tmp_path}/b.nc"]
     assert list(gather(given)) == ["pristine", "4.8 V"]
+    # maps that say no state are not samples of one: each has the name of its file
+    assert list(gather([f"{tmp_path}/a.nc", f"{tmp_path}/b.nc"])) == ["a", "b"]
+    for wrong in (f"={tmp_path}/a.nc", "4.8 V="):
+        with pytest.raises(ConfigError, match="lacks a state or a file"):
+            gather([wrong])
     assert cli.main(["rixs-compare", *given, "--reference", "4.8 V"]) == 0
     assert "change from 4.8 V" in capsys.readouterr().out
     assert cli.main(["rixs-compare", *given, "--reference", "5 V"]) == 2
