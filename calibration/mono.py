@@ -43,6 +43,12 @@ LARGEST = 10.0
 RECORD = "mono_calibration"
 """Attribute of scans that holds the calibration they are on the axis of."""
 
+APART = 0.01
+"""Foils whose edges lie within this part of their energy say nothing about the lattice spacing."""
+
+D_OFF = 1e-3
+"""A lattice spacing this far from the one stated (relative) is none: 300 K of temperature make 8e-4."""
+
 D_ERROR = 1e-4
 """Standard deviation (angstrom) of a stated lattice spacing: that of Si(111) for 10 K of temperature."""
 
@@ -132,25 +138,39 @@ def calibrate(
     Raises
     ------
     CalibrationError
-        The element or lattice spacing is not known, the edge is not found, or is farther than `largest`.
+        The element or lattice spacing is not known, the edge is not found, or is farther than `largest`;
+        several foils have edges too close for a lattice spacing, or make one that is far from that stated.
     """
     scans = [foils] if not isinstance(foils, Sequence) else list(foils)
     elements = _one_each(element, len(scans), "element") or [str(s.attrs.get("element", "")) for s in scans]
     references = _one_each(reference, len(scans), "reference") or [tabulated(symbol) for symbol in elements]
-    spacing = d_spacing or float(scans[0].attrs.get("d_spacing", 0.0))
-    if not spacing > 0:
-        raise CalibrationError("d_spacing", "is not known", "give that of the crystal: d_spacing=3.1356")
+    spacing = float(scans[0].attrs.get("d_spacing", 0.0)) if d_spacing is None else d_spacing
+    if not 0 < spacing < np.inf:
+        told = "is not known" if d_spacing is None else f"is {d_spacing}"
+        raise CalibrationError("d_spacing", told, "give that of the crystal: d_spacing=3.1356")
     found = []
     for scan, symbol, put_at in zip(scans, elements, references, strict=True):
         position, error = _position(scan, channel, symbol)
-        if abs(position - put_at) > largest:
+        if not abs(position - put_at) <= largest:
             raise CalibrationError(
                 f"{symbol} foil",
                 f"rises first at {position:.2f} eV, {abs(position - put_at):.1f} eV from {put_at:g} eV",
                 f"is it the metal? A shift beyond {largest:g} eV needs largest=",
             )
         found.append((symbol, position, error, float(put_at)))
-    return _fit(tuple(found), spacing, d_error)
+    if len(found) > 1 and np.ptp([foil[3] for foil in found]) < APART * found[0][3]:
+        energies = ", ".join(f"{foil[3]:g}" for foil in found)
+        raise CalibrationError(
+            "foils", f"have edges too close for a lattice spacing ({energies} eV)", "give one of them"
+        )
+    mono = _fit(tuple(found), spacing, d_error)
+    if not abs(mono.d_spacing / spacing - 1) < D_OFF:
+        raise CalibrationError(
+            "foils",
+            f"make a lattice spacing of {mono.d_spacing:.5f} angstrom, {spacing:g} is stated",
+            "measure them one after the other, and take their axes as shown",
+        )
+    return mono
 
 
 @provenance.step("calibration.mono.apply")

@@ -83,9 +83,10 @@ def window(
         beamline.save(cut, output)
         return Outcome({"result": str(output), **document}, f"area: {_text(document['area'])}\ncut: {output}")
     lines = [f"# emission_energy (eV)\tintensity ({document['units']})\tstandard deviation"]
-    columns = (cut["emission_energy"].values, cut["intensity"].values, cut["intensity_errors"].values)
+    columns = (document[name] for name in ("emission_energy", "intensity", "intensity_errors"))
     for energy, value, error in zip(*columns, strict=True):
-        lines.append(f"{energy:.4f}\t{value:.6g}\t{error:.3g}")
+        measured = ("nan" if number is None else f"{number:.{n}g}" for number, n in ((value, 6), (error, 3)))
+        lines.append("\t".join([f"{energy:.4f}", *measured]))
     return Outcome(document, "\n".join(lines))
 
 
@@ -137,21 +138,24 @@ def _numbers(cut: xr.Dataset) -> dict[str, Any]:
     """Return the arrays of a cut, with null where nothing was measured, and the area under it."""
     import numpy as np
 
-    energy, intensity, errors = (
-        cut[name].values for name in ("emission_energy", "intensity", "intensity_errors")
-    )
+    energy, intensity = cut["emission_energy"].values, cut["intensity"].values
+    # maps of spectra whose gain is not known have none
+    errors = cut["intensity_errors"].values if "intensity_errors" in cut else np.full(energy.shape, np.nan)
     width = np.gradient(energy)
     seen = np.isfinite(intensity)
     units = str(cut["intensity"].attrs["units"])
 
     def listed(values: Any) -> list[float | None]:
-        return [float(value) if np.isfinite(value) else None for value in values]
+        return [number(value) for value in values]
+
+    def number(value: Any) -> float | None:
+        return float(value) if np.isfinite(value) else None
 
     return {
         "window": {"from": cut.attrs["window_from"], "to": cut.attrs["window_to"], "units": "eV"},
         "area": {
-            "value": float((width * intensity)[seen].sum()),
-            "error": float(np.sqrt(((width * errors)[seen] ** 2).sum())),
+            "value": number((width * intensity)[seen].sum() if seen.any() else np.nan),
+            "error": number(np.sqrt(((width * errors)[seen] ** 2).sum()) if seen.any() else np.nan),
             "units": f"{units}*eV",
         },
         "units": units,
@@ -164,5 +168,9 @@ def _numbers(cut: xr.Dataset) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
+        if value["value"] is None:
+            return "not measured"
+        if value["error"] is None:
+            return f"{value['value']:.6g} {value['units']}, its error is not known"
         return f"{value['value']:.6g} ± {value['error']:.2g} {value['units']}"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

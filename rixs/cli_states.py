@@ -20,7 +20,7 @@ def rixs_compare(
         typer.Argument(
             metavar="STATE=MAP...",
             help="A map with its state ('4.8 V cycle 50=a.nc'), repeated for fresh samples; or a file of "
-            "results, whose maps say their states.",
+            "results, whose maps say their states (a map that says none has the name of its file).",
         ),
     ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Comparison (.nc).")] = None,
@@ -80,10 +80,13 @@ def gather(arguments: list[str]) -> dict[str, list[xr.Dataset]]:
     for argument in arguments:
         label, separator, file = argument.rpartition("=")
         if not Path(store.split(argument)[0]).exists() and separator:
+            if not (label.strip() and file):
+                raise ConfigError(argument, "lacks a state or a file", "give STATE=FILE, 4.8 V=a.nc for one")
             leaves = dict(store.leaves(store.open_result(file)))
             found = {label: [m for ms in maps_by_state(leaves).values() for m in ms]}
         else:
-            found = maps_by_state(dict(store.leaves(store.open_result(argument))))
+            stem = Path(store.split(argument)[0]).stem
+            found = maps_by_state(dict(store.leaves(store.open_result(argument))), stem)
         if not any(found.values()):
             raise ConfigError(argument, "holds no map", "give STATE=FILE, a map or a file of results")
         for state, maps in found.items():

@@ -30,10 +30,10 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 SIGNIFICANT = 3.0
 """Standard deviations from which a change is called one."""
 
-_VOLTAGE = re.compile(r"(\d+(?:\.\d+)?)\s*V\b")
-_CYCLE = re.compile(r"(?i)\bcyc(?:le)?s?\.?[\s_-]*(\d+)|(\d+)(?:st|nd|rd|th)?[\s_-]*cycles?\b")
+_VOLTAGE = re.compile(r"(\d+(?:\.\d+)?)\s*V(?![A-Za-z])")
+_CYCLE = re.compile(r"(?i)(?<![a-z])cyc(?:le)?s?\.?[\s_-]*(\d+)|(\d+)(?:st|nd|rd|th)?[\s_-]*cycles?(?![a-z])")
 _PRISTINE = re.compile(r"(?i)pristine|fresh|uncycled|as[ _-]?prepared|OCV")
-_DISCHARGED = re.compile(r"(?i)discharged?|\bdis\b|\bDC\b")
+_DISCHARGED = re.compile(r"(?i)discharged?|(?<![a-z])(?:dis|DC)(?![a-z])")
 
 
 @provenance.step("rixs.compare", returns="rixs.comparison")

@@ -27,16 +27,17 @@ CLOSE = (522.4, 525.4)
 """Emission (eV) of the inset: the feature."""
 
 
-def maps_by_state(leaves: Mapping[str, xr.Dataset]) -> dict[str, list[xr.Dataset]]:
+def maps_by_state(leaves: Mapping[str, xr.Dataset], alone: str = "map") -> dict[str, list[xr.Dataset]]:
     """Return the maps among the Datasets of a result by the state of their sample.
 
-    The state is the attribute ``state``, else the name of the measurement ("rixs/charged/map": charged).
+    The state is the attribute ``state``, else the name of the measurement ("rixs/charged/map": charged), else
+    `alone`, for a map that is in no tree.
     """
     found: dict[str, list[xr.Dataset]] = {}
     for place, ds in leaves.items():
         if ds.attrs.get("kind") == "rixs.map":
             parts = [part for part in place.split("/") if part not in ("", "rixs", "map")]
-            found.setdefault(str(ds.attrs.get("state", "/".join(parts) or "map")), []).append(ds)
+            found.setdefault(str(ds.attrs.get("state", "/".join(parts) or alone)), []).append(ds)
     return found
 
 

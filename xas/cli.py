@@ -64,6 +64,10 @@ def reduce(
     edge_method: Annotated[
         str, typer.Option(help="Edge by half_height, integral, centroid or inflection.")
     ] = "half_height",
+    standard: Annotated[
+        list[str] | None,
+        typer.Option(help="Valence of a scan, LABEL=VALENCE; of two or more, those of the others."),
+    ] = None,
     e0: Annotated[float | None, typer.Option(help="Edge energy, eV.")] = None,
     pre: Annotated[
         tuple[float, float] | None, typer.Option(help="Pre-edge range, eV relative to E0.")
@@ -93,6 +97,7 @@ def reduce(
         "groups": groups or None,
         "timezone": timezone,
     }
+    known = _valences(standard or [])
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     prepared = _prepared(
         files=[str(file) for file in files],
@@ -115,6 +120,8 @@ def reduce(
     composition = [symbol.strip() for symbol in elements.split(",")] if elements else None
     scans = xas.normalize(scans, convention=convention, e0=e0, pre=pre, post=post, elements=composition)
     scans = xas.edge(scans, edge_method)
+    if known:
+        scans = xas.valence(scans, list(known), list(known.values()))
     result = with_exafs(scans, rbkg, kmin, kmax, kweight, "hanning", 1.0) if exafs else scans
     beamline.save(result, output)
     names = ("e0", "edge_energy", "edge_energy_errors", "edge_step", "edge_step_errors", "energy_shift")
@@ -131,6 +138,11 @@ def reduce(
         f"{label}: {text}" for label, text in zip(labels, status, strict=True) if text.startswith("failed")
     ]
     document = {"output": str(output), "scans": labels, "status": status, **numbers}
+    if known:
+        for name in ("valence", "valence_errors"):
+            document[name] = _without_nan(scans[name].values.tolist())
+        found = map(_measured, document["valence"], document["valence_errors"], [3] * len(labels))
+        rows = [[*row, text] for row, text in zip(rows, ["valence", *found], strict=True)]
     if merge is not None:
         agreement, columns_of_merge = _agreement(scans)
         document |= agreement
@@ -151,6 +163,23 @@ def _prepared(**keys: Any) -> PreparedMeasurement:
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-")
         raise ConfigError(option, str(first["msg"]).removeprefix("Value error, ")) from error
+
+
+def _valences(texts: list[str]) -> dict[str, float]:
+    """Return the valences of standards by their labels."""
+    from beamline.errors import ConfigError
+
+    known: dict[str, float] = {}
+    for text in texts:
+        label, _, number = text.rpartition("=")
+        try:
+            valence = float(number)
+        except ValueError:
+            valence = math.nan
+        if not label or not math.isfinite(valence) or label in known:
+            raise ConfigError("--standard", f"has {text!r}", "give LABEL=VALENCE once for each: NiO=2")
+        known[label] = valence
+    return known
 
 
 def _agreement(scans: xr.Dataset) -> tuple[dict[str, Any], list[list[str]]]:

@@ -83,6 +83,8 @@ def deglitch(
 def _deglitched(scans: xr.Dataset, threshold: float, ranges: Sequence[Sequence[float]]) -> xr.Dataset:
     from scipy.signal import medfilt
 
+    if not (np.diff(scans["energy"].values) > 0).all():
+        scans = scans.sortby("energy")  # as `single_scans` has them
     single = "scan" not in scans.dims
     records: list[dict[str, Any]] = json.loads(scans.attrs.get("deglitched", "[]"))
     before = len(records)

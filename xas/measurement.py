@@ -25,6 +25,7 @@ reference = "mu_ref"              # align on the foil; "mu" on the sample itself
 # convention = "larch"            # or "athena", "mback"
 # elements = ["Ni", "Co", "Mn"]   # of the sample: their edges end what is used
 # edge_method = "half_height"     # or "integral", "centroid", "inflection"
+# standards = { NiO = 2.0, LiNiO2 = 3.0 }  # labels of scans of known valence: that of the others
 kmin = 3.0                        # of the Fourier transform, 1/angstrom
 kmax = 12.0
 # exafs = false                   # XANES only: scans that end before kmax
@@ -77,6 +78,10 @@ class XasMeasurement(PreparedMeasurement):
     edge_method: Literal["half_height", "integral", "centroid", "inflection"] = Field(
         default="half_height", description="How the position of the edge is measured."
     )
+    standards: dict[str, float] | None = Field(
+        default=None,
+        description="Valences of scans of these labels; a line through them gives those of the others.",
+    )
     e0: float | None = Field(default=None, gt=0, description="Edge energy, eV; by default the steepest rise.")
     pre: tuple[float, float] | None = Field(default=None, description="Pre-edge range, eV relative to E0.")
     post: tuple[float, float] | None = Field(default=None, description="Post-edge range, eV relative to E0.")
@@ -107,7 +112,7 @@ class XasMeasurement(PreparedMeasurement):
 
 
 def recipe(name: str, measurement: XasMeasurement, folder: Path) -> Recipe:
-    """Return the recipe of a measurement: read, align, normalise, measure the edge; then EXAFS and its fit.
+    """Return the recipe of a measurement: read, align, normalise, measure the edge, valence; then EXAFS, fit.
 
     Raises
     ------
@@ -116,6 +121,7 @@ def recipe(name: str, measurement: XasMeasurement, folder: Path) -> Recipe:
     """
     from xas.edges import edge
     from xas.normalization import normalize
+    from xas.valences import valence
 
     options = ("element", "edge", "mode", "columns", "d_spacing", "groups")
     read = {key: getattr(measurement, key) for key in options if getattr(measurement, key) is not None}
@@ -127,6 +133,9 @@ def recipe(name: str, measurement: XasMeasurement, folder: Path) -> Recipe:
         Step(normalize, norm),
         Step(edge, {"method": measurement.edge_method}),
     ]
+    if measurement.standards is not None:
+        known = measurement.standards
+        then.append(Step(valence, {"standards": list(known), "valences": list(known.values())}))
     if measurement.exafs:
         keys = ("rbkg", "kmin", "kmax", "kweight", "window", "dk")
         parameters: dict[str, Any] = {key: getattr(measurement, key) for key in keys}

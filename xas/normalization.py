@@ -112,11 +112,11 @@ def normalize(
         A single scan has no edge, no room for a fit, a range without data, or μ falls across the edge. Of
         several scans it is the status that says so.
     ConfigError
-        The convention or a range makes no sense.
+        The convention, E0 or a range makes no sense.
     SchemaError
         The energies are none, or there is no μ.
     """
-    _check(convention, pre, post, degree)
+    _check(convention, e0, pre, post, degree)
     choice: dict[str, Any] = {"convention": convention, "pre": pre, "post": post, "degree": degree}
     if elements is not None:
         choice["elements"] = [str(symbol) for symbol in elements]
@@ -389,10 +389,16 @@ def _elsewhere(fits: Fits, attrs: Mapping[str, Any]) -> dict[int, tuple[str, str
 
 
 def _check(
-    convention: str, pre: Sequence[float] | None, post: Sequence[float] | None, degree: int | None
+    convention: str,
+    e0: float | None,
+    pre: Sequence[float] | None,
+    post: Sequence[float] | None,
+    degree: int | None,
 ) -> None:
     if convention not in CONVENTIONS:
         raise ConfigError("convention", f"is {convention!r}", f"known: {', '.join(CONVENTIONS)}")
+    if e0 is not None and not 0 < e0 < np.inf:
+        raise ConfigError("e0", f"is {e0!r}", "give the energy of the edge in eV")
     for key, limits in (("pre", pre), ("post", post)):
         if limits is not None and (len(limits) != 2 or not limits[0] < limits[1]):
             raise ConfigError(key, f"is {limits!r}", "give (low, high) in eV relative to E0")

@@ -8,6 +8,7 @@ estimated before it, since interpolated points scatter less than they err.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -242,10 +243,21 @@ def stored_by_athena(parts: Sequence[xr.Dataset], shifts: Array) -> tuple[dict[s
 
 
 def common_attributes(parts: Sequence[xr.Dataset]) -> dict[str, Any]:
-    """Return the attributes all scans share; a history is made anew by the step."""
+    """Return the attributes all scans share, and what was written down of each that was corrected.
+
+    A history is made anew by the step.
+    """
     rest = [ds.attrs for ds in parts]
-    return {
+    shared = {
         key: value
         for key, value in rest[0].items()
         if key not in ("history", "label", *ATHENA) and all(attrs.get(key) == value for attrs in rest)
     }
+    replaced = dict.fromkeys(str(attrs["deglitched"]) for attrs in rest if "deglitched" in attrs)
+    if replaced:
+        points = [point for text in replaced for point in json.loads(text)]
+        shared["deglitched"] = json.dumps(points, ensure_ascii=False)
+    if "bad_detectors" not in shared and any("bad_detectors" in attrs for attrs in rest):
+        told = ((scan_name(ds, 0), str(ds.attrs.get("bad_detectors", ""))) for ds in parts)
+        shared["bad_detectors"] = "; ".join(f"{label}: {text}" for label, text in told if text)
+    return shared

@@ -84,13 +84,13 @@ def fourier(
         raise ConfigError("dk", f"is {dk}", "it must be 0 or more; 1.0 is usual")
     if k[0] > 1e-9 or not np.allclose(np.diff(k), KSTEP, rtol=0, atol=1e-9):
         raise SchemaError("k", f"is not a grid of {KSTEP} from 0", "call xas.exafs")
-    if kmax > k[-1] + 1e-9:
+    rows = np.atleast_2d(chi["chi"].values)
+    there = np.isfinite(rows)
+    if kmax > k[-1] + 1e-9 and there.any():  # where all scans failed, their statuses say why
         raise FitError("kmax", f"is {kmax} but the data end at k = {k[-1]:.2f}", "choose a smaller kmax")
     # the window is laid on a grid that reaches beyond kmax, so that its fall is not cut to another shape
     grid = KSTEP * np.arange(int(1.01 + max(k[-1], kmax + dk) / KSTEP))
     omega = window_function(grid, kmin, kmax, dk, window)[: k.size]
-    rows = np.atleast_2d(chi["chi"].values)
-    there = np.isfinite(rows)
     whole = there[:, : np.searchsorted(k, kmax + 1e-9, side="right")].all(axis=1)
     if not there.all():  # beyond the end of a scan there is nothing, as beyond the end of the grid
         rows = np.where(there, rows, 0.0)

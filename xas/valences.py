@@ -31,7 +31,9 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @provenance.step("xas.valence", returns="xas.scans")
-def valence(scans: xr.Dataset, standards: Sequence[xr.Dataset], valences: Sequence[float]) -> xr.Dataset:
+def valence(
+    scans: xr.Dataset, standards: Sequence[xr.Dataset] | Sequence[str], valences: Sequence[float]
+) -> xr.Dataset:
     """Read the valence off a line through standards.
 
     Parameters
@@ -39,7 +41,8 @@ def valence(scans: xr.Dataset, standards: Sequence[xr.Dataset], valences: Sequen
     scans
         Scans with ``edge_energy`` (`xas.edge`).
     standards
-        Scans of compounds of known valence, of the same edge, measured by the same method; two or more.
+        Scans of compounds of known valence, of the same edge, measured by the same method; two or more. Or
+        the labels of such among `scans`, which are aligned and normalised as the others are.
     valences
         Theirs, in the same order.
 
@@ -53,15 +56,17 @@ def valence(scans: xr.Dataset, standards: Sequence[xr.Dataset], valences: Sequen
     Raises
     ------
     ConfigError
-        There are not as many valences as standards, or fewer than two different ones.
+        There are not as many valences as standards, or fewer than two different ones, or a label is none of
+        the scans.
     SchemaError
         Edge energies are missing, or were measured by different methods or at different edges.
     FitError
         A standard has no edge energy, or the line is flat within its error.
     """
-    _check(scans, standards, valences)
+    chosen = [_labelled(scans, item) if isinstance(item, str) else item for item in standards]
+    _check(scans, chosen, valences)
     known = np.asarray(valences, dtype=float)
-    found = [_energies(ds) for ds in standards]
+    found = [_energies(ds) for ds in chosen]
     energies = np.array([float(energy[0]) for energy, _ in found])
     errors = np.array([float(error[0]) for _, error in found])
     design = np.column_stack([np.ones(known.size), known])
@@ -88,13 +93,22 @@ def valence(scans: xr.Dataset, standards: Sequence[xr.Dataset], valences: Sequen
         "energy_at_zero": float(a),
         "energy_per_valence": float(b),
         "scatter_of_standards": scatter,
-        "standards": ", ".join(f"{scan_name(ds, 0)} ({v:g})" for ds, v in zip(standards, known, strict=True)),
+        "standards": ", ".join(f"{scan_name(ds, 0)} ({v:g})" for ds, v in zip(chosen, known, strict=True)),
     }
     return scans.assign(
         valence=(dims, value if dims else value[0], attrs),
         valence_errors=(dims, sigma if dims else sigma[0]),
         status=status.variable(),
     )
+
+
+def _labelled(scans: xr.Dataset, label: str) -> xr.Dataset:
+    """Return the scan of a label."""
+    labels = [scan_name(scans, i) for i in range(scans.sizes.get("scan", 1))]
+    if labels.count(label) != 1:
+        told = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
+        raise ConfigError("standards", f"names {label!r}, {labels.count(label)} of the scans ({told})")
+    return scans.isel(scan=[labels.index(label)]) if "scan" in scans.dims else scans
 
 
 def _line(design: Array, energies: Array, errors: Array) -> tuple[Array, Array, float]:
@@ -126,6 +140,10 @@ def _energies(ds: xr.Dataset) -> tuple[Array, Array]:
 def _check(scans: xr.Dataset, standards: Sequence[xr.Dataset], valences: Sequence[float]) -> None:
     if len(standards) != len(valences):
         raise ConfigError("valences", f"are {len(valences)} for {len(standards)} standards")
+    if not np.isfinite(np.asarray(valences, dtype=float)).all():
+        raise ConfigError(
+            "valences", f"are {', '.join(map(str, valences))}", "give a number for each standard"
+        )
     if len({float(v) for v in valences}) < 2:
         raise ConfigError("standards", "have fewer than two different valences", "give at least two")
     for ds in (scans, *standards):

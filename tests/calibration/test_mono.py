@@ -92,6 +92,21 @@ def test_two_foils_give_the_lattice_spacing() -> None:
     assert np.corrcoef(found.covariance)[0, 1] < 0
 
 
+def test_foils_that_give_no_lattice_spacing_are_refused() -> None:
+    with pytest.raises(CalibrationError, match=r"too close for a lattice spacing \(8333, 8333 eV\)"):
+        mono.calibrate([foil(0, 1e-4), foil(1, 1e-4)], d_spacing=D)
+    # two monochromators: one is off by 1 eV one way, the other as much the other way
+    scans = [foil(0, 1e-4, -0.002), foil(0, 1e-4, 0.002, 8979.0).assign_attrs(element="Cu")]
+    with pytest.raises(CalibrationError, match=r"angstrom, 3.1356 is stated"):
+        mono.calibrate(scans, d_spacing=D)
+
+
+@pytest.mark.parametrize("given", [{"reference": np.nan}, {"largest": np.nan}, {"d_spacing": -3.0}])
+def test_numbers_that_are_none_are_refused(given: dict[str, float]) -> None:
+    with pytest.raises(CalibrationError):
+        mono.calibrate(foil(0, 1e-4), "Ni", **{"d_spacing": D, **given})
+
+
 def test_one_foil_knows_the_energy_best_at_its_edge() -> None:
     found = mono.calibrate(foil(0, 1e-4), "Ni", D, d_error=1e-3)
     at, far = found.energy_errors(np.array([EDGE, 9300.0]))

@@ -14,7 +14,7 @@ import beamline
 import rixs
 from beamline.errors import ConfigError, SchemaError
 from beamline.export import export_result
-from rixs.comparison import in_order
+from rixs.comparison import _facts, in_order
 from rixs.replicates import Mean, between, means
 from rixs.simulated_features import BROADENED, CHARGED, PRISTINE, map_of
 
@@ -68,6 +68,24 @@ def test_labels_can_be_explained() -> None:
     assert (float(table.voltage[1]), float(table.cycle[1])) == (4.8, 100.0)
     assert table.attrs["between_samples"].startswith("not known")
     assert np.isnan(table.voltage[0])
+
+
+@pytest.mark.parametrize(
+    ("label", "facts"),
+    [
+        ("4.8 V cycle 50", (4.8, 50.0, False)),
+        ("4.8V_cycle50", (4.8, 50.0, False)),
+        ("BR_4.55V_2nd_cycle_a", (4.55, 2.0, False)),
+        ("2.7V_dis_cyc3", (2.7, 3.0, True)),
+        ("vanadium 4 Vol", (None, None, False)),
+    ],
+)
+def test_labels_of_files_say_voltage_and_cycle(
+    label: str, facts: tuple[float | None, float | None, bool]
+) -> None:
+    found = _facts(label, {}, {})
+    given = [None if np.isnan(value) else value for value in (found.voltage, found.cycle)]
+    assert (*given, found.discharged) == facts
 
 
 def test_states_are_put_in_the_order_of_a_paper() -> None:

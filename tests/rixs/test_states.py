@@ -15,6 +15,7 @@ import rixs
 from beamline import cli, drawing
 from beamline.errors import ConfigError
 from rixs import figures, states, tables
+from rixs.cli import window
 from rixs.cli_states import gather
 from rixs.measurement import with_window
 from rixs.simulated_features import CHARGED, PRISTINE, map_of
@@ -140,6 +141,11 @@ def test_maps_are_named_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture
         beamline.save(map_of(state, 1), tmp_path / f"{name}.nc")
     given = [f"pristine={tmp_path}/a.nc", f"4.8 V={tmp_path}/b.nc"]
     assert list(gather(given)) == ["pristine", "4.8 V"]
+    # maps that say no state are not samples of one: each has the name of its file
+    assert list(gather([f"{tmp_path}/a.nc", f"{tmp_path}/b.nc"])) == ["a", "b"]
+    for wrong in (f"={tmp_path}/a.nc", "4.8 V="):
+        with pytest.raises(ConfigError, match="lacks a state or a file"):
+            gather([wrong])
     assert cli.main(["rixs-compare", *given, "--reference", "4.8 V"]) == 0
     assert "change from 4.8 V" in capsys.readouterr().out
     assert cli.main(["rixs-compare", *given, "--reference", "5 V"]) == 2
@@ -148,6 +154,21 @@ def test_maps_are_named_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture
         gather([str(tmp_path / "cut.nc")])
     with pytest.raises(ConfigError, match="suffix of a table"):
         tables.write(rixs.compare(gather(given)), tmp_path / "table.docx")
+
+
+def test_a_window_without_errors_or_without_light_has_none(tmp_path: Path) -> None:
+    rmap = map_of(CHARGED, 1)
+    beamline.save(rmap.drop_vars("intensity_errors"), tmp_path / "plain.nc")
+    outcome = window(tmp_path / "plain.nc", 530.6, 531.8)
+    assert outcome.document["area"]["error"] is None
+    assert outcome.document["area"]["value"] > 0
+    assert outcome.text.splitlines()[1].endswith("\tnan")
+    assert "its error is not known" in window(tmp_path / "plain.nc", 530.6, 531.8, tmp_path / "c.nc").text
+    dark = rmap.copy(deep=True)
+    dark["intensity"][:] = dark["intensity_errors"][:] = np.nan
+    beamline.save(dark, tmp_path / "dark.nc")
+    assert window(tmp_path / "dark.nc", 530.6, 531.8).document["area"]["value"] is None
+    assert "area: not measured" in window(tmp_path / "dark.nc", 530.6, 531.8, tmp_path / "c.nc").text
 
 
 @pytest.mark.parametrize(

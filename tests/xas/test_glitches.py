@@ -80,3 +80,28 @@ def test_ranges_are_taken_out_where_asked() -> None:
 def test_what_makes_no_sense_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         xas.deglitch(simulate.scan(0), **options)  # type: ignore[arg-type]
+
+
+def test_replaced_points_and_bad_detectors_are_remembered_of_a_series() -> None:
+    scans = []
+    for n, label in enumerate("abc"):
+        scan = simulate.scan(n, NOISE, label=label)
+        if n:
+            scan["mu"][330 + n] += 0.1
+            scan.attrs["bad_detectors"] = f"mca{n}: counts nothing"
+            with pytest.warns(UserWarning, match="1 point"):
+                scan = xas.deglitch(scan)
+        scans.append(scan)
+    found = xas.align(xas.align(scans), None)
+    assert [point["scan"] for point in json.loads(found.attrs["deglitched"])] == ["b", "c"]
+    assert found.attrs["bad_detectors"] == "b: mca1: counts nothing; c: mca2: counts nothing"
+
+
+def test_a_scan_that_falls_in_energy_is_as_good() -> None:
+    scan = spoiled(0, 1, 0.1)
+    with pytest.warns(UserWarning, match="1 point"):
+        rising = xas.deglitch(scan)
+    with pytest.warns(UserWarning, match="1 point"):
+        falling = xas.deglitch(scan.isel(energy=slice(None, None, -1)))
+    np.testing.assert_array_equal(falling["mu"], rising["mu"])
+    assert falling.attrs["deglitched"] == rising.attrs["deglitched"]

@@ -139,6 +139,42 @@ def test_the_commands_reduce_and_fit(beamtime: Path, tmp_path: Path) -> None:
     assert "distance" in beamline.open(out)["exafs"]
 
 
+def test_valences_by_command_and_by_table(beamtime: Path, tmp_path: Path) -> None:
+    for number, higher in enumerate((0.0, 1.5, 3.0)):
+        scan = simulate.scan(number, noise=5e-4)
+        edge = simulate.absorption(scan["energy"].values, 8345 + higher)
+        scan["mu"] = scan["mu"] - simulate.absorption(scan["energy"].values) + edge
+        write_xdi(tmp_path / f"raw/ni_{number}.xdi", scan)
+    files = sorted((tmp_path / "raw").iterdir())
+    out = tmp_path / "out.nc"
+    outcome = cli.reduce(files, out, exafs=False, standard=["ni_0=2", "ni_2=4"])
+    found = outcome.document["valence"]
+    np.testing.assert_allclose(found, [2, 3, 4], atol=0.06)
+    assert outcome.text.splitlines()[0].endswith("valence")
+    assert f"{found[1]:.3f} ± " in outcome.text.splitlines()[2]
+    text = beamtime.read_text().split("[xas.ni.fit]")[0]
+    beamtime.write_text(text + "standards = { ni_0 = 2.0, ni_2 = 4.0 }\n")
+    np.testing.assert_array_equal(run(beamtime)["scans"]["valence"], found)
+    opened = beamline.open(out)
+    assert isinstance(opened, xr.Dataset)
+    again = beamline.replay(opened, search=[tmp_path / "raw"])
+    assert isinstance(again.result, xr.Dataset)
+    np.testing.assert_array_equal(again.result["valence"], found)
+    for wrong in ("ni_0", "=2", "ni_0=two", "ni_0=nan"):
+        with pytest.raises(ConfigError, match="--standard: has '"):
+            cli.reduce(files, out, exafs=False, standard=[wrong, "ni_2=4"])
+
+
+def test_where_all_scans_fail_the_command_says_why(
+    beamtime: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from beamline.cli import main
+
+    file = str(tmp_path / "raw/ni_0.xdi")
+    assert main(["xas", file, "-o", str(tmp_path / "out.nc"), "--e0", "9990"]) == 1
+    assert "ni_0: failed: E0 = 9990.0 eV leaves no room" in capsys.readouterr().err
+
+
 def test_the_command_names_the_scans_that_failed(
     beamtime: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

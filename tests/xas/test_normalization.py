@@ -95,6 +95,12 @@ def test_an_unknown_convention_is_refused() -> None:
         xas.normalize(simulate.scan(0), convention="viper")
 
 
+@pytest.mark.parametrize("e0", [float("nan"), float("inf"), -5.0, 0.0])
+def test_an_edge_energy_that_is_none_is_refused(e0: float) -> None:
+    with pytest.raises(ConfigError, match="e0: is"):
+        xas.normalize(simulate.scan(0), e0=e0)
+
+
 def test_a_range_the_wrong_way_round_is_refused() -> None:
     with pytest.raises(ConfigError, match="low, high"):
         xas.normalize(simulate.scan(0), pre=(-30, -150))

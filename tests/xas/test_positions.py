@@ -155,12 +155,24 @@ def test_a_valence_beyond_the_standards_is_suspect() -> None:
     assert "beyond the standards, 2 to 4" in str(out["status"].values[0])
 
 
+def test_standards_are_named_among_the_scans() -> None:
+    scans = measured(noisy(4, 1e-4, 7, [0.0, 0.75, 1.5, 3.0]), "half_height", None)
+    named = xas.valence(scans, ["s0", "s3"], [2, 4])
+    given = xas.valence(scans, [scans.isel(scan=0), scans.isel(scan=3)], [2, 4])
+    np.testing.assert_array_equal(named["valence"], given["valence"])
+    np.testing.assert_allclose(named["valence"], [2.0, 2.5, 3.0, 4.0], atol=0.03)
+    with pytest.raises(ConfigError, match=r"names 's9', 0 of the scans \(s0, s1, s2, s3\)"):
+        xas.valence(scans, ["s0", "s9"], [2, 4])
+
+
 def test_standards_must_fit_the_scans() -> None:
     sample = measured(noisy(1, 1e-3), "integral", None)
     with pytest.raises(SchemaError, match="not of the same method"):
         xas.valence(sample, standards(), [2, 3, 4])
     with pytest.raises(ConfigError, match="3 standards"):
         xas.valence(sample, standards(), [2, 3])
+    with pytest.raises(ConfigError, match="valences: are 2, 3, nan"):
+        xas.valence(sample, standards(), [2, 3, np.nan])
     with pytest.raises(ConfigError, match="two different"):
         xas.valence(sample, standards(), [2, 2, 2])
     same = measured(noisy(3, 5e-3), "half_height", None)
