@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from calibration.emission import EmissionAxis
     from calibration.excitation import Shift
     from calibration.gain import Gain
+    from calibration.records import Calibration
 
 
 @provenance.step("rixs.reduce", returns="rixs.map")
@@ -80,6 +81,40 @@ def reduce(
     CalibrationError
         A calibration that was not given cannot be made from the scan.
     """
+    spectra, used = normalized_spectra(scan, excitation, curvature, gain, dark, clip)
+    emission = emission or emission_axis.calibrate(spectra)
+    rmap = make_map(spectra, emission)
+    records = {name: provenance.plain(record) for name, record in {"emission": emission, **used}.items()}
+    rmap.attrs["calibrations"] = json.dumps(records)
+    return rmap
+
+
+def normalized_spectra(
+    scan: xr.Dataset,
+    excitation: Shift | None = None,
+    curvature: Curvature | None = None,
+    gain: Gain | None = None,
+    dark: Dark | None = None,
+    clip: Clip | None = None,
+) -> tuple[xr.Dataset, dict[str, Calibration]]:
+    """Return what `reduce` makes of a scan before its emission axis, for a map or for that axis itself.
+
+    Parameters
+    ----------
+    scan, excitation, curvature, gain, dark, clip
+        As in `reduce`.
+
+    Returns
+    -------
+    tuple
+        Kind ``rixs.spectra`` (frame, pixel): straightened, without background, per 10⁶ counts of I0, at
+        corrected excitation energies; and the calibrations used, by their role in `reduce`.
+
+    Raises
+    ------
+    SchemaError, CalibrationError
+        As `reduce`, but for the emission axis.
+    """
     kind = model.kind_of(scan)
     if kind == "images":
         _check_images(scan, dark)
@@ -99,15 +134,10 @@ def reduce(
     spectra = normalize(spectra)
     if excitation is not None:
         spectra = correct_energies(spectra, excitation)
-    emission = emission or emission_axis.calibrate(spectra)
-    rmap = make_map(spectra, emission)
-    used = {
-        "emission": emission, "excitation": excitation, "curvature": curvature, "gain": gain, "dark": dark,
-        "clip": clip,
+    used: dict[str, Calibration | None] = {
+        "excitation": excitation, "curvature": curvature, "gain": gain, "dark": dark, "clip": clip
     }  # fmt: skip
-    records = {name: provenance.plain(record) for name, record in used.items() if record is not None}
-    rmap.attrs["calibrations"] = json.dumps(records)
-    return rmap
+    return spectra, {name: record for name, record in used.items() if record is not None}
 
 
 def measure_curvature(images: xr.Dataset, gain: Gain, dark: Dark | None = None) -> Curvature:

@@ -32,10 +32,7 @@ def rixs(
     ] = None,
 ) -> Outcome:
     """Make a map of excitation and emission energy from scans of one sample."""
-    import xarray as xr
-
     import beamline
-    from beamline.errors import SchemaError
     from rixs.chain import reduce
     from rixs.measurement import load_calibrations
 
@@ -44,19 +41,57 @@ def rixs(
         "clip": clip,
     }  # fmt: skip
     records = load_calibrations(files)
-    scan = beamline.read(scans[0] if len(scans) == 1 else list(scans))
-    kind = scan.attrs.get("kind")
-    if not isinstance(scan, xr.Dataset) or kind not in ("images", "rixs.spectra"):
-        raise SchemaError(
-            str(scans[0]),
-            f"is no mRIXS scan: it holds {kind or 'several Datasets'}",
-            "give the table (-AI.txt) or the folder of a scan with its images",
-        )
+    scan = _read(scans)
     rmap = reduce(scan, **records)  # type: ignore[arg-type]  # load_calibrations checked them
     beamline.save(rmap, output)
     document = _summary(rmap)
     text = "\n".join(f"{name.replace('_', ' ')}: {_text(value)}" for name, value in document.items())
     return Outcome({"result": str(output), **document}, f"{text}\nmap: {output}")
+
+
+def calibrate_emission(
+    scans: Annotated[
+        list[Path], typer.Argument(metavar="SCAN...", help="Table or folder of a scan with elastic lines.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Emission axis (.json).")],
+    excitation: Annotated[
+        Path | None, typer.Option(help="Saved correction of the excitation energies.")
+    ] = None,
+    curvature: Annotated[Path | None, typer.Option(help="Saved curvature; else from the images.")] = None,
+    gain: Annotated[Path | None, typer.Option(help="Saved gain; else from the images.")] = None,
+    dark: Annotated[
+        Path | None, typer.Option(help="Saved dark, where the images have their background.")
+    ] = None,
+    clip: Annotated[
+        Path | None, typer.Option(help="Saved model of images clipped at zero; else from the images.")
+    ] = None,
+    drift: Annotated[
+        float | None, typer.Option(help="How much the lines may move during the scan, px (default 0.1).")
+    ] = None,
+) -> Outcome:
+    """Find the emission energy of every pixel from the elastic lines of a scan."""
+    import numpy as np
+
+    from calibration import emission
+    from rixs.chain import normalized_spectra
+    from rixs.measurement import load_calibrations
+
+    files = {
+        "excitation": excitation, "curvature": curvature, "gain": gain, "dark": dark, "clip": clip
+    }  # fmt: skip
+    spectra, _ = normalized_spectra(_read(scans), **load_calibrations(files))  # type: ignore[arg-type]
+    axis = emission.calibrate(spectra, drift=emission.DRIFT if drift is None else drift)
+    axis.save(output)
+    lines = [
+        f"wrote {output}",
+        f"elastic lines: {len(axis.energies)} from {min(axis.energies):.2f} to {max(axis.energies):.2f} eV, "
+        f"chi2 {axis.chi2_reduced:.2f}",
+        f"energy at pixel {axis.center:.1f}: {axis.coefficients[0]:.3f} "
+        f"± {float(axis.energy_errors(axis.center)):.3f} eV",
+        f"dispersion: {axis.coefficients[1]:.5f} ± {float(np.sqrt(axis.covariance[1][1])):.2g} eV/px",
+        f"drift: {axis.drift:+.3f} ± {axis.drift_errors:.2g} px over the scan",
+    ]
+    return Outcome({"result": str(output), **axis.to_record()}, "\n".join(lines))
 
 
 def window(
@@ -87,6 +122,30 @@ def window(
     for energy, value, error in zip(*columns, strict=True):
         lines.append(f"{energy:.4f}\t{value:.6g}\t{error:.3g}")
     return Outcome(document, "\n".join(lines))
+
+
+def _read(scans: list[Path]) -> xr.Dataset:
+    """Return the scans as one Dataset.
+
+    Raises
+    ------
+    SchemaError
+        They are no mRIXS scan.
+    """
+    import xarray as xr
+
+    import beamline
+    from beamline.errors import SchemaError
+
+    scan = beamline.read(scans[0] if len(scans) == 1 else list(scans))
+    kind = scan.attrs.get("kind")
+    if not isinstance(scan, xr.Dataset) or kind not in ("images", "rixs.spectra"):
+        raise SchemaError(
+            str(scans[0]),
+            f"is no mRIXS scan: it holds {kind or 'several Datasets'}",
+            "give the table (-AI.txt) or the folder of a scan with its images",
+        )
+    return scan
 
 
 def _summary(rmap: xr.Dataset) -> dict[str, Any]:

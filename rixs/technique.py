@@ -22,6 +22,7 @@ TECHNIQUE = Technique(
         "window": "rixs.cli:window",
         "rixs-compare": "rixs.cli_states:rixs_compare",
         "calibrate excitation": "calibration.cli:excitation",
+        "calibrate emission": "rixs.cli:calibrate_emission",
     },
     demo="rixs.demo:run",
     compare="rixs.demo:compare",
