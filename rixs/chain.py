@@ -19,6 +19,7 @@ from rixs.energies import correct_energies
 from rixs.frames import signals
 from rixs.mapping import make_map
 from rixs.normalization import normalize
+from rixs.pre_edge import subtract_pre_edge
 from rixs.spikes import Spikes, find_spikes, saturation_levels
 from rixs.straightening import without_spikes
 
@@ -43,6 +44,7 @@ def reduce(
     gain: Gain | None = None,
     dark: Dark | None = None,
     clip: Clip | None = None,
+    pre_edge: float | None = None,
 ) -> xr.Dataset:
     """Make a map of a scan: spikes, curvature, straightened spectra, background, I0, energy axes.
 
@@ -67,6 +69,9 @@ def reduce(
         What the images hold without light, where it has not been subtracted.
     clip
         What clipping at zero added; from the scan's own images where not given.
+    pre_edge
+        Subtract the mean of the spectra at excitation energies (eV) below this, without their elastic lines,
+        as `rixs.subtract_pre_edge` does; nothing where not given.
 
     Returns
     -------
@@ -79,10 +84,13 @@ def reduce(
         The scan is of another kind, the background is still in the images, or a point's energy or flux is
         missing.
     CalibrationError
-        A calibration that was not given cannot be made from the scan.
+        A calibration that was not given cannot be made from the scan, or the pre-edge hides behind elastic
+        lines.
     """
     spectra, used = normalized_spectra(scan, excitation, curvature, gain, dark, clip)
     emission = emission or emission_axis.calibrate(spectra)
+    if pre_edge is not None:
+        spectra = subtract_pre_edge(spectra, emission, pre_edge)
     rmap = make_map(spectra, emission)
     records = {name: provenance.plain(record) for name, record in {"emission": emission, **used}.items()}
     rmap.attrs["calibrations"] = json.dumps(records)

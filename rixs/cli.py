@@ -30,6 +30,10 @@ def rixs(
     clip: Annotated[
         Path | None, typer.Option(help="Saved model of images clipped at zero; else from the images.")
     ] = None,
+    pre_edge: Annotated[
+        float | None,
+        typer.Option(help="Subtract the spectra below this excitation energy, without elastic lines, eV."),
+    ] = None,
 ) -> Outcome:
     """Make a map of excitation and emission energy from scans of one sample."""
     import beamline
@@ -42,7 +46,7 @@ def rixs(
     }  # fmt: skip
     records = load_calibrations(files)
     scan = _read(scans)
-    rmap = reduce(scan, **records)  # type: ignore[arg-type]  # load_calibrations checked them
+    rmap = reduce(scan, **records, pre_edge=pre_edge)  # type: ignore[arg-type]  # load_calibrations checked them
     beamline.save(rmap, output)
     document = _summary(rmap)
     text = "\n".join(f"{name.replace('_', ' ')}: {_text(value)}" for name, value in document.items())
@@ -104,15 +108,9 @@ def window(
 ) -> Outcome:
     """Integrate a map over a window of excitation energies, against the emission energy."""
     import beamline
-    from beamline.errors import SchemaError
     from rixs.cuts import window as integrate
 
-    rmap = beamline.open(result)
-    if rmap.attrs.get("kind") != "rixs.map":
-        raise SchemaError(
-            str(result), "is not a map", "name the map in a tree of results as FILE::/rixs/name/map"
-        )
-    cut = integrate(rmap, lo, hi)  # type: ignore[arg-type]  # the kind was checked
+    cut = integrate(_map(result), lo, hi)
     document = _numbers(cut)
     if output is not None:
         beamline.save(cut, output)
@@ -122,6 +120,49 @@ def window(
     for energy, value, error in zip(*columns, strict=True):
         lines.append(f"{energy:.4f}\t{value:.6g}\t{error:.3g}")
     return Outcome(document, "\n".join(lines))
+
+
+def loss(
+    result: Annotated[Path, typer.Argument(metavar="MAP", help="A map, or results.nc::/rixs/name/map.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Map over energy loss (.nc).")],
+    step: Annotated[
+        float | None, typer.Option(help="Width of the bins, eV; that of a pixel where not given.")
+    ] = None,
+) -> Outcome:
+    """Put a map on an axis of energy loss."""
+    import beamline
+    from rixs.loss import loss_map
+
+    made = loss_map(_map(result), step)
+    beamline.save(made, output)
+    axis = made["energy_loss"].values
+    document = {
+        "result": str(output), "from": float(axis[0]), "to": float(axis[-1]),
+        "step": float(axis[1] - axis[0]), "units": "eV",
+    }  # fmt: skip
+    text = f"energy loss: {axis[0]:.3f} to {axis[-1]:.3f} eV in steps of {document['step']:.4f} eV"
+    return Outcome(document, f"{text}\nmap: {output}")
+
+
+def _map(path: Path) -> xr.Dataset:
+    """Return the map of a file.
+
+    Raises
+    ------
+    SchemaError
+        It holds none.
+    """
+    import xarray as xr
+
+    import beamline
+    from beamline.errors import SchemaError
+
+    rmap = beamline.open(path)
+    if not isinstance(rmap, xr.Dataset) or rmap.attrs.get("kind") != "rixs.map":
+        raise SchemaError(
+            str(path), "is not a map", "name the map in a tree of results as FILE::/rixs/name/map"
+        )
+    return rmap
 
 
 def _read(scans: list[Path]) -> xr.Dataset:
@@ -172,6 +213,8 @@ def _summary(rmap: xr.Dataset) -> dict[str, Any]:
         "elastic_lines": len(axis.energies),
         "emission_axis_chi2": axis.chi2_reduced,
     }
+    if "pre_edge" in rmap.attrs:
+        found["pre_edge"] = rmap.attrs["pre_edge"]
     if "clip_bias" in rmap.attrs:
         found["clip"] = rmap.attrs["clip_bias"]
     changed = int(np.count_nonzero(rmap["repeats_mask"].values)) if "repeats_mask" in rmap.coords else 0

@@ -148,4 +148,5 @@ def test_the_command_takes_a_map(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(words) == 1
     assert "::/rixs/name/map" in capsys.readouterr().err
     words[2] += "::/rixs/tio2/map"
-    assert main([*words, "--emission", "522", "530"]) == 0
+    code = main([*words, "--emission", "520.5", "527.5"])
+    assert (code, capsys.readouterr().err) == (0, "")
