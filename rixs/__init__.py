@@ -19,6 +19,7 @@ __getattr__, __dir__ = attach(
     {
         "subtract_dark": "rixs.darks:subtract_dark",
         "mask_spikes": "rixs.spikes:mask_spikes",
+        "mask_outliers": "rixs.outliers:mask_outliers",
         "straighten": "rixs.straightening:straighten",
         "extract": "rixs.straightening:extract",
         "extend": "rixs.straightening:extend",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from rixs.loss import loss_window as loss_window
     from rixs.mapping import make_map as make_map
     from rixs.normalization import normalize as normalize
+    from rixs.outliers import mask_outliers as mask_outliers
     from rixs.photons import count_photons as count_photons
     from rixs.pre_edge import subtract_pre_edge as subtract_pre_edge
     from rixs.spikes import mask_spikes as mask_spikes

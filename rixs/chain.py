@@ -19,6 +19,7 @@ from rixs.energies import correct_energies
 from rixs.frames import signals
 from rixs.mapping import make_map
 from rixs.normalization import normalize
+from rixs.outliers import has_repeats, outliers_of
 from rixs.pre_edge import subtract_pre_edge
 from rixs.spikes import Spikes, find_spikes, saturation_levels
 from rixs.straightening import without_spikes
@@ -132,6 +133,8 @@ def normalized_spectra(
             curvature, spikes = _bent_lines(scan, gain, dark)
         if clip is None and "clipped" in scan.attrs:
             clip = _modelled(scan, gain)
+        if has_repeats(scan):
+            spikes = outliers_of(scan, gain, dark, spikes or _spikes(scan, gain, dark))
         spectra = without_spikes(scan, curvature, gain, dark, spikes)
     elif kind == "rixs.spectra":
         spectra = _with_errors(scan, gain)
@@ -173,6 +176,11 @@ def _bent_lines(images: xr.Dataset, gain: Gain, dark: Dark | None) -> tuple[Curv
         photon_profiles(signal, found.mask(signal.shape), gate, strip, profile)
         spikes.append(found)
     return bent_lines.from_profiles(profiles, strip, gain), spikes
+
+
+def _spikes(images: xr.Dataset, gain: Gain, dark: Dark | None) -> list[Spikes]:
+    levels = saturation_levels(images)
+    return [find_spikes(s, gain, level) for s, level in zip(signals(images, dark), levels, strict=True)]
 
 
 def _modelled(scan: xr.Dataset, gain: Gain) -> Clip | None:
