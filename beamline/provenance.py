@@ -335,7 +335,11 @@ def array_id(array: np.ndarray[Any, Any]) -> str:
 
     An array that holds its own data and cannot be written to is looked through once.
     """
-    place, settled = id(array), array.flags.owndata and not array.flags.writeable
+    import numpy as np
+
+    place = id(array)
+    # The value of a scalar variable of times is no array, and cannot be watched.
+    settled = isinstance(array, np.ndarray) and array.flags.owndata and not array.flags.writeable
     known = _known_ids.get(place) if settled else None
     if known is not None and known[0]() is array:
         return known[1]

@@ -273,7 +273,7 @@ def _told(ours: Geometry) -> list[str]:
     x_error, y_error = ours.center_errors
     lines = [
         f"distance: {1e3 * ours.distance:.4f} ± {1e3 * ours.distance_error:.4f} mm",
-        f"centre:   x {x:.3f} ± {x_error:.3f}, y {y:.3f} ± {y_error:.3f} px",
+        f"centre:   x {x:.4f} ± {x_error:.4f}, y {y:.4f} ± {y_error:.4f} px",
         f"tilt:     {ours.tilt:.4f} ± {ours.tilt_error:.4f}° in the direction of {ours.tilt_plane:.1f}°",
     ]
     if ours.wavelength_error:

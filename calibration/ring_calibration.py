@@ -33,8 +33,8 @@ FOUND = 0.4
 QUALITY = 0.3
 """So is one of less `Judgement.quality`: by chance, rings are found here and there and not far off."""
 
-CONFIDENT = 0.1
-"""A geometry whose quality is not better by this than that at any other distance is refused."""
+CONFIDENT = 0.2
+"""Without a guess, a geometry whose quality is not better by this than at any other distance is refused."""
 
 CLEARLY = 2.0
 """Another orientation is named when the rings are off by so many times less in it."""
@@ -94,7 +94,7 @@ def calibrate(
     angles = _angles(powder, wavelength)
     start = None if guess is None else _guess(guess, orientation, frame)
     found = search(frame, angles, start)
-    _accept(found, powder)
+    _accept(found, powder, 0.0 if start is not None else CONFIDENT)
     return _geometry(found, frame, powder, wavelength, wavelength_error, orientation)
 
 
@@ -232,8 +232,8 @@ def judge(
     return _sectors(judgement)
 
 
-def _accept(found: Found, powder: Calibrant) -> None:
-    """Refuse a geometry that the rings do not bear out."""
+def _accept(found: Found, powder: Calibrant, confident: float = CONFIDENT) -> None:
+    """Refuse a geometry that the rings do not bear out, or not by `confident` better than another."""
     judgement = found.judgement
     if judgement.residual_px > LIMIT or judgement.found < FOUND or judgement.quality < QUALITY:
         raise CalibrationError(
@@ -241,7 +241,7 @@ def _accept(found: Found, powder: Calibrant) -> None:
             f"fits no geometry: the rings of {powder.name} are {_misfit(judgement)}",
             "check calibrant and wavelength; is the detector flat, is a ring of another powder in the image?",
         )
-    if found.confidence < CONFIDENT:
+    if found.confidence < confident:
         raise CalibrationError(
             "calibration image",
             f"fits about as well at another distance ({judgement.quality:.2f} and {found.second:.2f} of 1)",

@@ -19,7 +19,9 @@ from xrd import simulated_series as series
 from xrd.integration import integrate
 from xrd.simulate import Crystal
 
-_FRAMES = 12
+_CYCLED = 12
+_HEATED = 12
+"""Frames of the cell and of the heated powder."""
 _TABLES = """\
 [xrd.cell]                          # a half cell on charge and discharge
 files = ["{place}/cell/raw/cell_*.tif"]
@@ -60,10 +62,10 @@ def run(folder: str | os.PathLike[str]) -> str:
     folder = Path(folder)
     series.write_ceria(folder / "ceria", seed=2022)
     _calibrate(folder)
-    series.write_cycling(folder / "cell", _FRAMES, seed=2022)
+    series.write_cycling(folder / "cell", _CYCLED, seed=2022)
     for crystal in (series.LAYERED, series.COPPER):
         write_atomic(folder / "cell" / f"{crystal.name}.cif", _cif(crystal).encode())
-    series.write_heating(folder / "heating", _FRAMES, seed=2022)
+    series.write_heating(folder / "heating", _HEATED, seed=2022)
     return _TABLES.format(place=folder.name, gain=series.GAIN)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import beamline
 from beamline import demonstration, truth
 from beamline.errors import SchemaError
 from beamline.truth import Comparison
+from calibration import geometry as geometries
+from xrd import demo as xrd_demo
 
 
 def process(beamtime: Path) -> Path:
@@ -71,3 +74,20 @@ def test_edges_and_distances_are_found_and_a_skipped_alignment_noticed(tmp_path:
     beamtime.write_text(beamtime.read_text().replace("post =", 'reference = "mu"\npost ='))
     wrong = demonstration.compare(beamtime, process(beamtime))
     assert max(abs(c.pull) for c in wrong[:4]) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_geometry_and_cells_are_found_and_a_moved_panel_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xrd_demo, "_HEATED", 2)
+    beamtime = demonstration.write(tmp_path, ["channels", "xrd"])
+    good = demonstration.compare(beamtime, process(beamtime))[1:]
+    assert [c.quantity.split()[0] for c in good] == ["distance", "beam", "beam", "tilt", *"acacac"]
+    assert all(abs(c.pull) < 4 for c in good)
+    path = tmp_path / "xrd" / "panel_geometry.json"
+    geometry = geometries.load(path)
+    dataclasses.replace(geometry, distance=1.001 * geometry.distance).save(path)
+    wrong = demonstration.compare(beamtime, process(beamtime))[1:]
+    assert all(abs(c.pull) > 20 for c in wrong if c.quantity.split()[0] in ("distance", "a", "c"))
