@@ -172,6 +172,7 @@ KINDS: dict[str, Kind] = {
         coords=("excitation_energy",),
     ),
     "rixs.map": Kind("intensity", (("excitation_energy", "emission_energy"),), coords=("energy_loss",)),
+    "rixs.loss_map": Kind("intensity", (("excitation_energy", "energy_loss"),), coords=("emission_energy",)),
     "rixs.cut": Kind("intensity", (("emission_energy",), ("excitation_energy",), ("energy_loss",))),
     "rixs.feature": Kind("area", (("model",),), coords=("model",), indices=frozenset({"model"})),
     "rixs.comparison": Kind(

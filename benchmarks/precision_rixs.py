@@ -16,6 +16,7 @@ import rixs
 from benchmarks.measures import Array, Measured, Quantity, fit_gaussian, pulls, rms
 from benchmarks.precision_rixs_curvature import bent_lines
 from benchmarks.precision_rixs_exposures import exposures, halves
+from benchmarks.precision_rixs_repeats import repeats
 from benchmarks.precision_rixs_states import states
 from calibration import clip, curvature, emission, excitation, gain
 from calibration.curvature import Curvature
@@ -241,6 +242,7 @@ def spikes(_: Path) -> Iterator[Measured]:
     stay = rays[~mask & (rays > 0)] / simulate.GAIN
     low, high = np.quantile(stay, (0.5, 0.95))
     yield Measured("hit pixels that stay", f"half below {low:.1f} photons, 95 % below {high:.1f} photons")
+    yield from repeats(_)
 
 
 def single_pixels(_: Path) -> Iterator[Measured]:

@@ -10,7 +10,7 @@ import numpy as np
 
 import beamline
 import rixs
-from benchmarks.measures import Measured, fit_gaussian
+from benchmarks.measures import Array, Measured, fit_gaussian
 from calibration import gain
 from calibration.curvature import Curvature
 from calibration.gain import Gain
@@ -20,8 +20,8 @@ EXPOSURES = ("2024-3-28/CCD Scan 16497", "2024-3-28/CCD Scan 16498", "2024-3-28/
 LINE = 610
 """Pixel of the O K alpha emission, by the published table of channels."""
 
-BIN = 4
-"""Pixels summed where errors are tested: straightened neighbours share events."""
+BINS = (4, 16, 64)
+"""Pixels summed where errors are tested: neighbours share the charge of photons, a sixth to either side."""
 
 
 def exposures(data: Path) -> Iterator[Measured]:
@@ -51,23 +51,41 @@ def halves(data: Path) -> Iterator[Measured]:
     """Yield how far the maps of even and odd rows of scan 17174 agree."""
     scan: Any = beamline.read(data / ALS / "2024-7-5/CCD Scan 17174")
     detector = gain.calibrate(scan)
-    values, variances = [], []
+    parts = []
     for first in range(2):
         half = scan.isel(y=slice(first, None, 2))
         spectra = rixs.extract(half, Curvature.straight(half.sizes["y"]), detector)
-        part = rixs.normalize(rixs.subtract_background(spectra))
-        columns = part.sizes["pixel"] // BIN * BIN
-        shape = (part.sizes["frame"], columns // BIN, BIN)
-        values.append(part["intensity"].values[:, :columns].reshape(shape).sum(axis=2))
-        variances.append((part["intensity_errors"].values[:, :columns] ** 2).reshape(shape).sum(axis=2))
-    pulls = (values[0] - values[1]) / np.sqrt(variances[0] + variances[1])
-    seen = np.isfinite(pulls)
-    total = values[0] + values[1]
-    bright = seen & (total > np.nanquantile(total, 0.9))
-    for where, which in (("everywhere", seen), ("in the brightest tenth", bright)):
-        yield Measured(
-            f"scan 17174, even against odd rows, bins of {BIN} px, {where}: reduced χ²",
-            f"{float((pulls[which] ** 2).mean()):.2f} ± {np.sqrt(2 / which.sum()):.2f}",
-            "1",
-            "definition of a standard error",
+        parts.append(rixs.normalize(rixs.subtract_background(spectra)))
+    empty = [
+        np.where(part["photon_rows"] == 0, part["empty_level"] - part["row_background"] / part.rows, np.nan)
+        for part in parts
+    ]
+    both = np.isfinite(empty).all(axis=0)
+    yield Measured(
+        "scan 17174, columns without photons: correlation of even and odd rows",
+        f"{float(np.corrcoef(empty[0][both], empty[1][both])[0, 1]):.2f} ± {both.sum() ** -0.5:.2f}",
+        "0",
+        "noise of single pixels; what is common to a column makes halves agree better than their errors",
+    )
+    for count in BINS:
+        values, variances = (
+            np.array([_summed(part[name].values ** power, count) for part in parts])
+            for name, power in (("intensity", 1), ("intensity_errors", 2))
         )
+        pulls = (values[0] - values[1]) / np.sqrt(variances.sum(axis=0))
+        seen = np.isfinite(pulls)
+        total = values.sum(axis=0)
+        bright = seen & (total > np.nanquantile(total, 0.9))
+        for where, which in (("everywhere", seen), ("in the brightest tenth", bright)):
+            yield Measured(
+                f"scan 17174, even against odd rows, bins of {count} px, {where}: reduced χ²",
+                f"{float((pulls[which] ** 2).mean()):.2f} ± {np.sqrt(2 / which.sum()):.2f}",
+                "1",
+                "definition of a standard error",
+            )
+
+
+def _summed(values: Array, count: int) -> Array:
+    """Return sums of `count` pixels (frame, bin); what is left at the end is not used."""
+    columns = values.shape[1] // count * count
+    return np.asarray(values[:, :columns].reshape(len(values), -1, count).sum(axis=2))

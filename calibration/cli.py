@@ -196,10 +196,17 @@ def gain(
 
 
 def excitation(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="Absorption of the reference (TiO2).")],
+    scan: Annotated[
+        Path,
+        typer.Argument(metavar="SCAN", help="Absorption of the reference (TiO2), or a map of it (.nc)."),
+    ],
     output: Output,
     reference: Annotated[float, typer.Option(help="Energy of its first main peak, eV.")] = 531.0,
     largest: Annotated[float, typer.Option(help="Largest shift believed, eV.")] = 5.0,
+    emission: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Of a map: emission integrated, eV; else all of it.", metavar="LO HI"),
+    ] = None,
 ) -> Outcome:
     """Find by how much the excitation energies are off, from the absorption of a reference."""
     import xarray as xr
@@ -207,10 +214,14 @@ def excitation(
     import beamline
     import calibration
 
-    read = beamline.read(scan, kind="xas.scans")
+    result = str(scan).partition("::")[0].endswith(".nc")
+    read = beamline.open(scan) if result else beamline.read(scan, kind="xas.scans")
     if not isinstance(read, xr.Dataset):
-        raise CalibrationError(scan, "holds several scans", "give the file of one")
-    found = calibration.excitation.calibrate(read.squeeze(drop=False), reference, largest)
+        remedy = f"name one: {scan}::/rixs/name/map" if result else "give the file of one"
+        raise CalibrationError(scan, "holds several scans", remedy)
+    if read.attrs.get("kind") == "xas.scans":
+        read = read.squeeze(drop=False)
+    found = calibration.excitation.calibrate(read, reference, largest, emission)
     found.save(output)
     text = f"wrote {output}\nshift: {found.value:+.3f} ± {found.error:.3f} eV"
     return Outcome({"result": str(output), **found.to_record()}, text)

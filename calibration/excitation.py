@@ -6,6 +6,9 @@ fitted around the top: a symmetric line keeps its centre where a background unde
 counting error is that of the fit, scaled with its scatter where that is larger. How far the centre moves
 when less of the peak is fitted is what the shape is not known by; it is part of the error where the counts
 are good enough to show it.
+
+A map of the reference serves as well: what it emits at an excitation energy, summed over the emission, is a
+fluorescence yield. Its points are few, so that its shift is known less well than that of a scan of its own.
 """
 
 from __future__ import annotations
@@ -68,24 +71,36 @@ LARGEST = 5.0
 """Monochromators are off by less than this (eV)."""
 
 
-def calibrate(scan: xr.Dataset, reference: float = 531.0, largest: float = LARGEST) -> Shift:
+def calibrate(
+    scan: xr.Dataset,
+    reference: float = 531.0,
+    largest: float = LARGEST,
+    emission: tuple[float, float] | None = None,
+) -> Shift:
     """Measure the shift with the absorption of a reference.
 
     Parameters
     ----------
     scan
-        Kind ``xas.scans``: mu (energy), with mu_errors where they are known.
+        Kind ``xas.scans``: mu (energy), with mu_errors where they are known. Or kind ``rixs.map``, of the
+        reference, whose `fluorescence_yield` is taken; or a ``rixs.cut`` of it over the excitation energy.
     reference
         True energy of the first main peak, eV.
     largest
         A peak farther from the reference than this (eV) is another one.
+    emission
+        Of a map: emission energies (eV) that are integrated; all there are where not given.
 
     Raises
     ------
     CalibrationError
         The scan has no peak, stops within it, its first main peak is farther than `largest` from the
-        reference, or cannot be fitted.
+        reference, or cannot be fitted; or the excitation energies of a map are corrected already.
     """
+    if "mu" not in scan and "excitation_energy" in scan.coords:
+        scan = _absorption(scan, emission)
+    elif emission is not None:
+        raise CalibrationError("emission", "is given for a scan, not for a map", "leave it out")
     if scan["mu"].dims != ("energy",):
         raise CalibrationError("mu", f"has dims {scan['mu'].dims}", "give one scan of the reference")
     energy = scan["energy"].values.astype(float)
@@ -108,6 +123,52 @@ def calibrate(scan: xr.Dataset, reference: float = 531.0, largest: float = LARGE
     shape = max((narrow - position) ** 2 - 2 * chance, 0.0)
     error = float(np.sqrt(counting**2 + shape))
     return Shift(value=reference - position, error=error, reference=reference, position=position)
+
+
+def fluorescence_yield(rmap: xr.Dataset, emission: tuple[float, float] | None = None) -> xr.Dataset:
+    """Sum a map over its emission: a yield that stands for the absorption.
+
+    Parameters
+    ----------
+    rmap
+        Kind ``rixs.map``.
+    emission
+        First and last emission energy (eV). Where not given, all pixels measured at every point: the elastic
+        line is among them, and should not leave the detector within the peak.
+
+    Returns
+    -------
+    Dataset
+        Kind ``xas.scans``: mu (energy) per 10⁶ counts of I0, with errors where the map has them: those of the
+        photons, and that of I0 where it is in counts.
+
+    Raises
+    ------
+    CalibrationError
+        No pixel was measured at every point.
+    """
+    import xarray as xr
+
+    values, axis = rmap["intensity"].values, rmap["emission_energy"].values
+    lo, hi = emission or (-np.inf, np.inf)
+    used = np.isfinite(values).all(axis=0) & (axis >= lo) & (axis <= hi)
+    if used.sum() < 2:
+        raise CalibrationError("map", f"has no emission at {lo:g} to {hi:g} eV measured at every point")
+    # Bins as wide as their distance: per eV times this is what the pixel counted.
+    width = np.abs(np.gradient(axis))[used]
+    mu = values[:, used] @ width
+    scans = xr.Dataset(
+        {"mu": ("energy", mu)},
+        coords={"energy": rmap["excitation_energy"].values},
+        attrs={"yield": "fluorescence of a map, summed over its emission"},
+    )
+    if "intensity_errors" in rmap:
+        variance = rmap["intensity_errors"].values[:, used] ** 2 @ width**2
+        # The flux is one number for all pixels of a point: its error does not average out in their sum.
+        if "i0" in rmap.coords and rmap["i0"].attrs.get("units") == "count":
+            variance = variance + mu**2 / np.abs(rmap["i0"].values)
+        scans["mu_errors"] = ("energy", np.sqrt(variance))
+    return scans
 
 
 def between(before: Shift, after: Shift) -> Shift:
@@ -154,6 +215,27 @@ def corrected_energies(spectra: xr.Dataset, shift: Shift | None) -> Array:
             "excitation energies", "are corrected already", "apply a shift once; leave excitation= out"
         )
     return stated + shift.at(spectra)
+
+
+def _absorption(ds: xr.Dataset, emission: tuple[float, float] | None) -> xr.Dataset:
+    """Return a map, or a cut of one over the excitation energy, as an absorption."""
+    # Every map says by how much its energies were corrected, if they were.
+    if "excitation_shift" in ds.attrs or CORRECTION in ds.attrs:
+        raise CalibrationError(
+            "map of the reference",
+            "has its excitation energies corrected already",
+            "make it without excitation=: the shift is that of stated energies",
+        )
+    if ds["intensity"].dims == ("excitation_energy", "emission_energy"):
+        return fluorescence_yield(ds, emission)
+    if ds["intensity"].dims != ("excitation_energy",):
+        raise CalibrationError(
+            "intensity", f"has dims {ds['intensity'].dims}", "give a map, or a cut over excitation"
+        )
+    names = {"intensity": "mu", "intensity_errors": "mu_errors", "excitation_energy": "energy"}
+    seen = np.flatnonzero(np.isfinite(ds["intensity"].values))
+    kept = ds[[name for name in ("intensity", "intensity_errors") if name in ds]].isel(excitation_energy=seen)
+    return kept.rename({name: new for name, new in names.items() if name in kept.variables})
 
 
 def _first_peak(energy: Array, mu: Array) -> tuple[int, float]:

@@ -19,11 +19,13 @@ __getattr__, __dir__ = attach(
     {
         "subtract_dark": "rixs.darks:subtract_dark",
         "mask_spikes": "rixs.spikes:mask_spikes",
+        "mask_outliers": "rixs.outliers:mask_outliers",
         "straighten": "rixs.straightening:straighten",
         "extract": "rixs.straightening:extract",
         "extend": "rixs.straightening:extend",
         "count_photons": "rixs.photons:count_photons",
         "subtract_background": "rixs.background:subtract_background",
+        "subtract_pre_edge": "rixs.pre_edge:subtract_pre_edge",
         "correct_energies": "rixs.energies:correct_energies",
         "normalize": "rixs.normalization:normalize",
         "make_map": "rixs.mapping:make_map",
@@ -35,6 +37,7 @@ __getattr__, __dir__ = attach(
         "counter_yield": "rixs.yields:counter_yield",
         "inverse_pfy": "rixs.yields:inverse_pfy",
         "loss_window": "rixs.loss:loss_window",
+        "loss_map": "rixs.loss:loss_map",
         "oxidised_oxygen": "rixs.features:oxidised_oxygen",
         "low_loss": "rixs.features:low_loss",
         "self_absorption": "rixs.absorption:self_absorption",
@@ -56,10 +59,13 @@ if TYPE_CHECKING:
     from rixs.energies import correct_energies as correct_energies
     from rixs.features import low_loss as low_loss
     from rixs.features import oxidised_oxygen as oxidised_oxygen
+    from rixs.loss import loss_map as loss_map
     from rixs.loss import loss_window as loss_window
     from rixs.mapping import make_map as make_map
     from rixs.normalization import normalize as normalize
+    from rixs.outliers import mask_outliers as mask_outliers
     from rixs.photons import count_photons as count_photons
+    from rixs.pre_edge import subtract_pre_edge as subtract_pre_edge
     from rixs.spikes import mask_spikes as mask_spikes
     from rixs.straightening import extend as extend
     from rixs.straightening import extract as extract

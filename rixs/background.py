@@ -10,6 +10,10 @@ charge is not. A column's pattern is known from its empty pixels in all frames a
 of all columns as far as it is uncertain (empirical Bayes), so that a column without empty pixels still has
 one.
 
+How e scatters from frame to frame about this is the noise of the column, which need not be that of others.
+With F frames its variance is known to √(2/(F − 1)) of itself, and it is drawn towards the geometric mean of
+all columns as far as they do not differ by more.
+
 In images clipped at zero an empty pixel has the mean of clipped noise, and one that holds a photon has not:
 the model of the clip (`calibration.clip`) says what to subtract there. Without a model the clip stays in the
 spectra, and they say so.
@@ -33,6 +37,9 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 ROUNDS = 8
 
+FRAMES = 4
+"""Degrees of freedom from which on the scatter of a column from frame to frame is looked at."""
+
 LEAKS = 4.0
 """Charge of photons in empty pixels is believed above so many of its standard deviations."""
 
@@ -53,7 +60,9 @@ def subtract_background(spectra: xr.Dataset, clip: Clip | None = None) -> xr.Dat
     Dataset
         `spectra` with the background subtracted from ``intensity``, its error added to ``intensity_errors``,
         and ``row_background`` (frame, pixel; ADU) with ``row_background_errors``: largely common to all
-        frames. The attribute ``clip_bias`` says whether the clip was modelled.
+        frames. ``intensity_errors`` have the read noise of each column, as its empty pixels scatter from
+        frame to frame, in place of that of the whole detector; the attribute ``column_noise`` says how far
+        they differ. The attribute ``clip_bias`` says whether the clip was modelled.
 
     Raises
     ------
@@ -72,7 +81,7 @@ def subtract_background(spectra: xr.Dataset, clip: Clip | None = None) -> xr.Dat
     level = spectra["empty_level"].values
     # Not the sum of all rows: it shares its noise with the empty pixels.
     charge = spectra["photon_charge"].values
-    pattern, pattern_errors, pedestal = _empty_pixels(level, live - near, charge, noise)
+    pattern, pattern_errors, pedestal, variance = _empty_pixels(level, live - near, charge, noise)
     empty = pattern + pedestal[:, None]
 
     result = spectra.copy()
@@ -96,18 +105,24 @@ def subtract_background(spectra: xr.Dataset, clip: Clip | None = None) -> xr.Dat
     errors = np.where(measured, errors, np.nan)
     result["intensity"] = spectra["intensity"] - total * scale
     if "intensity_errors" in spectra:
-        result["intensity_errors"] = (
-            spectra["intensity"].dims,
-            np.hypot(spectra["intensity_errors"].values, errors),
-        )
+        stated = spectra["intensity_errors"].values ** 2
+        read = live * noise**2 * scale**2
+        # Where the photons' own part is nothing, rounding must leave no less.
+        own = np.maximum(stated - read, 0.0) + live * variance * scale**2
+        own = np.where(variance > 0, own, stated)
+        result["intensity_errors"] = (spectra["intensity"].dims, np.hypot(np.sqrt(own), errors))
+        low, middle, high = np.sqrt(np.quantile(variance, (0.05, 0.5, 0.95)))
+        result.attrs["column_noise"] = f"{middle:.2f} ADU ({low:.2f} to {high:.2f} in nine of ten columns)"
     result["row_background"] = (spectra["intensity"].dims, np.where(measured, total * scale, np.nan))
     result["row_background"].attrs["units"] = "ADU"
     result["row_background_errors"] = (spectra["intensity"].dims, errors)
     return result
 
 
-def _empty_pixels(level: Array, weight: Array, charge: Array, noise: float) -> tuple[Array, Array, Array]:
-    """Return pattern (pixel), its errors and pedestal (frame) of empty pixels.
+def _empty_pixels(
+    level: Array, weight: Array, charge: Array, noise: float
+) -> tuple[Array, Array, Array, Array]:
+    """Return pattern (pixel), its errors, pedestal (frame) and noise variance (pixel) of empty pixels.
 
     `level` (frame, pixel) is the mean of `weight` empty pixels, beside `charge` of photons in their column.
     """
@@ -138,5 +153,30 @@ def _empty_pixels(level: Array, weight: Array, charge: Array, noise: float) -> t
         found = float((weight * varied * rest).sum()) / information if information > 0 else 0.0
         # Charge that leaks makes pixels fuller, never emptier; what noise may be is left alone.
         leak = found if found > LEAKS * noise / np.sqrt(max(information, 1e-300)) else 0.0
-    errors = np.sqrt(share * own + noise**2 / total)
-    return mean + pattern, np.asarray(errors), pedestal
+    rest = level - mean - leak * charge - pattern - pedestal[:, None]
+    variance = _column_variance(rest, weight, noise)
+    errors = np.sqrt(share * variance / np.maximum(number, 1e-9) + noise**2 / total)
+    return mean + pattern, np.asarray(errors), pedestal, variance
+
+
+def _column_variance(rest: Array, weight: Array, noise: float) -> Array:
+    """Return the variance (pixel; ADU²) of an empty pixel in each column.
+
+    `rest` (frame, pixel) is what means of `weight` empty pixels are off by. Columns that differ by no more
+    than chance have the variance of all; with few frames nothing is known, and it is that of `noise`.
+    """
+    freedom = (weight > 0).sum(axis=0) - 1
+    known = freedom >= FRAMES
+    if not known.any():
+        return np.full(rest.shape[1], noise**2)
+    found = (weight * rest**2).sum(axis=0) / np.maximum(freedom, 1)
+    known &= found > 0
+    if not known.any():
+        return np.full(rest.shape[1], noise**2)
+    # The logarithm of a variance of n degrees of freedom is low by 1/n and scatters by √(2/n).
+    freedom = np.maximum(freedom, 1)
+    log = np.log(np.where(known, found, 1.0)) + 1 / freedom
+    mean = float(log[known].mean())
+    spread = max(float(((log[known] - mean) ** 2 - 2 / freedom[known]).mean()), 0.0)
+    share = np.where(known, spread / (spread + 2 / freedom), 0.0)
+    return np.asarray(np.exp(mean + share * (log - mean)))

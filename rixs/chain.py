@@ -19,6 +19,8 @@ from rixs.energies import correct_energies
 from rixs.frames import signals
 from rixs.mapping import make_map
 from rixs.normalization import normalize
+from rixs.outliers import has_repeats, outliers_of
+from rixs.pre_edge import subtract_pre_edge
 from rixs.spikes import Spikes, find_spikes, saturation_levels
 from rixs.straightening import without_spikes
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from calibration.emission import EmissionAxis
     from calibration.excitation import Shift
     from calibration.gain import Gain
+    from calibration.records import Calibration
 
 
 @provenance.step("rixs.reduce", returns="rixs.map")
@@ -42,6 +45,7 @@ def reduce(
     gain: Gain | None = None,
     dark: Dark | None = None,
     clip: Clip | None = None,
+    pre_edge: float | None = None,
 ) -> xr.Dataset:
     """Make a map of a scan: spikes, curvature, straightened spectra, background, I0, energy axes.
 
@@ -66,6 +70,9 @@ def reduce(
         What the images hold without light, where it has not been subtracted.
     clip
         What clipping at zero added; from the scan's own images where not given.
+    pre_edge
+        Subtract the mean of the spectra at excitation energies (eV) below this, without their elastic lines,
+        as `rixs.subtract_pre_edge` does; nothing where not given.
 
     Returns
     -------
@@ -78,7 +85,44 @@ def reduce(
         The scan is of another kind, the background is still in the images, or a point's energy or flux is
         missing.
     CalibrationError
-        A calibration that was not given cannot be made from the scan.
+        A calibration that was not given cannot be made from the scan, or the pre-edge hides behind elastic
+        lines.
+    """
+    spectra, used = normalized_spectra(scan, excitation, curvature, gain, dark, clip)
+    emission = emission or emission_axis.calibrate(spectra)
+    if pre_edge is not None:
+        spectra = subtract_pre_edge(spectra, emission, pre_edge)
+    rmap = make_map(spectra, emission)
+    records = {name: provenance.plain(record) for name, record in {"emission": emission, **used}.items()}
+    rmap.attrs["calibrations"] = json.dumps(records)
+    return rmap
+
+
+def normalized_spectra(
+    scan: xr.Dataset,
+    excitation: Shift | None = None,
+    curvature: Curvature | None = None,
+    gain: Gain | None = None,
+    dark: Dark | None = None,
+    clip: Clip | None = None,
+) -> tuple[xr.Dataset, dict[str, Calibration]]:
+    """Return what `reduce` makes of a scan before its emission axis, for a map or for that axis itself.
+
+    Parameters
+    ----------
+    scan, excitation, curvature, gain, dark, clip
+        As in `reduce`.
+
+    Returns
+    -------
+    tuple
+        Kind ``rixs.spectra`` (frame, pixel): straightened, without background, per 10⁶ counts of I0, at
+        corrected excitation energies; and the calibrations used, by their role in `reduce`.
+
+    Raises
+    ------
+    SchemaError, CalibrationError
+        As `reduce`, but for the emission axis.
     """
     kind = model.kind_of(scan)
     if kind == "images":
@@ -89,6 +133,8 @@ def reduce(
             curvature, spikes = _bent_lines(scan, gain, dark)
         if clip is None and "clipped" in scan.attrs:
             clip = _modelled(scan, gain)
+        if has_repeats(scan):
+            spikes = outliers_of(scan, gain, dark, spikes or _spikes(scan, gain, dark))
         spectra = without_spikes(scan, curvature, gain, dark, spikes)
     elif kind == "rixs.spectra":
         spectra = _with_errors(scan, gain)
@@ -99,15 +145,10 @@ def reduce(
     spectra = normalize(spectra)
     if excitation is not None:
         spectra = correct_energies(spectra, excitation)
-    emission = emission or emission_axis.calibrate(spectra)
-    rmap = make_map(spectra, emission)
-    used = {
-        "emission": emission, "excitation": excitation, "curvature": curvature, "gain": gain, "dark": dark,
-        "clip": clip,
+    used: dict[str, Calibration | None] = {
+        "excitation": excitation, "curvature": curvature, "gain": gain, "dark": dark, "clip": clip
     }  # fmt: skip
-    records = {name: provenance.plain(record) for name, record in used.items() if record is not None}
-    rmap.attrs["calibrations"] = json.dumps(records)
-    return rmap
+    return spectra, {name: record for name, record in used.items() if record is not None}
 
 
 def measure_curvature(images: xr.Dataset, gain: Gain, dark: Dark | None = None) -> Curvature:
@@ -135,6 +176,11 @@ def _bent_lines(images: xr.Dataset, gain: Gain, dark: Dark | None) -> tuple[Curv
         photon_profiles(signal, found.mask(signal.shape), gate, strip, profile)
         spikes.append(found)
     return bent_lines.from_profiles(profiles, strip, gain), spikes
+
+
+def _spikes(images: xr.Dataset, gain: Gain, dark: Dark | None) -> list[Spikes]:
+    levels = saturation_levels(images)
+    return [find_spikes(s, gain, level) for s, level in zip(signals(images, dark), levels, strict=True)]
 
 
 def _modelled(scan: xr.Dataset, gain: Gain) -> Clip | None:

@@ -30,12 +30,13 @@ def rixs(
     clip: Annotated[
         Path | None, typer.Option(help="Saved model of images clipped at zero; else from the images.")
     ] = None,
+    pre_edge: Annotated[
+        float | None,
+        typer.Option(help="Subtract the spectra below this excitation energy, without elastic lines, eV."),
+    ] = None,
 ) -> Outcome:
     """Make a map of excitation and emission energy from scans of one sample."""
-    import xarray as xr
-
     import beamline
-    from beamline.errors import SchemaError
     from rixs.chain import reduce
     from rixs.measurement import load_calibrations
 
@@ -44,19 +45,57 @@ def rixs(
         "clip": clip,
     }  # fmt: skip
     records = load_calibrations(files)
-    scan = beamline.read(scans[0] if len(scans) == 1 else list(scans))
-    kind = scan.attrs.get("kind")
-    if not isinstance(scan, xr.Dataset) or kind not in ("images", "rixs.spectra"):
-        raise SchemaError(
-            str(scans[0]),
-            f"is no mRIXS scan: it holds {kind or 'several Datasets'}",
-            "give the table (-AI.txt) or the folder of a scan with its images",
-        )
-    rmap = reduce(scan, **records)  # type: ignore[arg-type]  # load_calibrations checked them
+    scan = _read(scans)
+    rmap = reduce(scan, **records, pre_edge=pre_edge)  # type: ignore[arg-type]  # load_calibrations checked them
     beamline.save(rmap, output)
     document = _summary(rmap)
     text = "\n".join(f"{name.replace('_', ' ')}: {_text(value)}" for name, value in document.items())
     return Outcome({"result": str(output), **document}, f"{text}\nmap: {output}")
+
+
+def calibrate_emission(
+    scans: Annotated[
+        list[Path], typer.Argument(metavar="SCAN...", help="Table or folder of a scan with elastic lines.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Emission axis (.json).")],
+    excitation: Annotated[
+        Path | None, typer.Option(help="Saved correction of the excitation energies.")
+    ] = None,
+    curvature: Annotated[Path | None, typer.Option(help="Saved curvature; else from the images.")] = None,
+    gain: Annotated[Path | None, typer.Option(help="Saved gain; else from the images.")] = None,
+    dark: Annotated[
+        Path | None, typer.Option(help="Saved dark, where the images have their background.")
+    ] = None,
+    clip: Annotated[
+        Path | None, typer.Option(help="Saved model of images clipped at zero; else from the images.")
+    ] = None,
+    drift: Annotated[
+        float | None, typer.Option(help="How much the lines may move during the scan, px (default 0.1).")
+    ] = None,
+) -> Outcome:
+    """Find the emission energy of every pixel from the elastic lines of a scan."""
+    import numpy as np
+
+    from calibration import emission
+    from rixs.chain import normalized_spectra
+    from rixs.measurement import load_calibrations
+
+    files = {
+        "excitation": excitation, "curvature": curvature, "gain": gain, "dark": dark, "clip": clip
+    }  # fmt: skip
+    spectra, _ = normalized_spectra(_read(scans), **load_calibrations(files))  # type: ignore[arg-type]
+    axis = emission.calibrate(spectra, drift=emission.DRIFT if drift is None else drift)
+    axis.save(output)
+    lines = [
+        f"wrote {output}",
+        f"elastic lines: {len(axis.energies)} from {min(axis.energies):.2f} to {max(axis.energies):.2f} eV, "
+        f"chi2 {axis.chi2_reduced:.2f}",
+        f"energy at pixel {axis.center:.1f}: {axis.coefficients[0]:.3f} "
+        f"± {float(axis.energy_errors(axis.center)):.3f} eV",
+        f"dispersion: {axis.coefficients[1]:.5f} ± {float(np.sqrt(axis.covariance[1][1])):.2g} eV/px",
+        f"drift: {axis.drift:+.3f} ± {axis.drift_errors:.2g} px over the scan",
+    ]
+    return Outcome({"result": str(output), **axis.to_record()}, "\n".join(lines))
 
 
 def window(
@@ -69,15 +108,9 @@ def window(
 ) -> Outcome:
     """Integrate a map over a window of excitation energies, against the emission energy."""
     import beamline
-    from beamline.errors import SchemaError
     from rixs.cuts import window as integrate
 
-    rmap = beamline.open(result)
-    if rmap.attrs.get("kind") != "rixs.map":
-        raise SchemaError(
-            str(result), "is not a map", "name the map in a tree of results as FILE::/rixs/name/map"
-        )
-    cut = integrate(rmap, lo, hi)  # type: ignore[arg-type]  # the kind was checked
+    cut = integrate(_map(result), lo, hi)
     document = _numbers(cut)
     if output is not None:
         beamline.save(cut, output)
@@ -88,6 +121,73 @@ def window(
         measured = ("nan" if number is None else f"{number:.{n}g}" for number, n in ((value, 6), (error, 3)))
         lines.append("\t".join([f"{energy:.4f}", *measured]))
     return Outcome(document, "\n".join(lines))
+
+
+def loss(
+    result: Annotated[Path, typer.Argument(metavar="MAP", help="A map, or results.nc::/rixs/name/map.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Map over energy loss (.nc).")],
+    step: Annotated[
+        float | None, typer.Option(help="Width of the bins, eV; that of a pixel where not given.")
+    ] = None,
+) -> Outcome:
+    """Put a map on an axis of energy loss."""
+    import beamline
+    from rixs.loss import loss_map
+
+    made = loss_map(_map(result), step)
+    beamline.save(made, output)
+    axis = made["energy_loss"].values
+    document = {
+        "result": str(output), "from": float(axis[0]), "to": float(axis[-1]),
+        "step": float(axis[1] - axis[0]), "units": "eV",
+    }  # fmt: skip
+    text = f"energy loss: {axis[0]:.3f} to {axis[-1]:.3f} eV in steps of {document['step']:.4f} eV"
+    return Outcome(document, f"{text}\nmap: {output}")
+
+
+def _map(path: Path) -> xr.Dataset:
+    """Return the map of a file.
+
+    Raises
+    ------
+    SchemaError
+        It holds none.
+    """
+    import xarray as xr
+
+    import beamline
+    from beamline.errors import SchemaError
+
+    rmap = beamline.open(path)
+    if not isinstance(rmap, xr.Dataset) or rmap.attrs.get("kind") != "rixs.map":
+        raise SchemaError(
+            str(path), "is not a map", "name the map in a tree of results as FILE::/rixs/name/map"
+        )
+    return rmap
+
+
+def _read(scans: list[Path]) -> xr.Dataset:
+    """Return the scans as one Dataset.
+
+    Raises
+    ------
+    SchemaError
+        They are no mRIXS scan.
+    """
+    import xarray as xr
+
+    import beamline
+    from beamline.errors import SchemaError
+
+    scan = beamline.read(scans[0] if len(scans) == 1 else list(scans))
+    kind = scan.attrs.get("kind")
+    if not isinstance(scan, xr.Dataset) or kind not in ("images", "rixs.spectra"):
+        raise SchemaError(
+            str(scans[0]),
+            f"is no mRIXS scan: it holds {kind or 'several Datasets'}",
+            "give the table (-AI.txt) or the folder of a scan with its images",
+        )
+    return scan
 
 
 def _summary(rmap: xr.Dataset) -> dict[str, Any]:
@@ -114,6 +214,8 @@ def _summary(rmap: xr.Dataset) -> dict[str, Any]:
         "elastic_lines": len(axis.energies),
         "emission_axis_chi2": axis.chi2_reduced,
     }
+    if "pre_edge" in rmap.attrs:
+        found["pre_edge"] = rmap.attrs["pre_edge"]
     if "clip_bias" in rmap.attrs:
         found["clip"] = rmap.attrs["clip_bias"]
     changed = int(np.count_nonzero(rmap["repeats_mask"].values)) if "repeats_mask" in rmap.coords else 0

@@ -77,6 +77,39 @@ def map_and_window(rmap: xr.Dataset, lo: float, hi: float) -> Figure:
     return figure
 
 
+def loss_view(ds: xr.Dataset) -> Figure:
+    """Draw a map against the energy loss, in which the elastic line stands upright.
+
+    Parameters
+    ----------
+    ds
+        Dataset of kind ``rixs.loss_map``.
+    """
+    loss = ds["energy_loss"].values
+    shown = (max(loss[0], -ABOVE), min(loss[-1], BELOW))
+    inside = (loss >= shown[0]) & (loss <= shown[1])
+    values = ds["intensity"].values[:, inside]
+    with plotting.style():
+        figure, axes = plotting.new_figure(height=0.8 * plotting.ONE_COLUMN)
+        image = axes.pcolormesh(
+            loss[inside],
+            ds["excitation_energy"].values,
+            values,
+            shading="nearest",
+            vmin=0.0,
+            # As in a map: the elastic line may be far above, the bands are the matter.
+            vmax=float(np.nanpercentile(values[:, np.abs(loss[inside]) > 1], 99.9)),
+            rasterized=True,
+        )
+        axes.set_facecolor("0.85")
+        axes.set_xlim(*shown)
+        axes.set_xlabel("energy loss (eV)")
+        axes.set_ylabel("excitation energy (eV)")
+        bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=30, extend="max")
+        bar.set_label(_intensity_label(ds["intensity"]))
+    return figure
+
+
 def cut(ds: xr.Dataset) -> Figure:
     """Draw a cut over emission, excitation or loss with its errors.
 

@@ -65,23 +65,24 @@ def mark_hits(
 ) -> int:
     """Mark hit pixels among the candidates (y, x) with `HIT` and add them to the `count` there are in `hits`.
 
-    A pixel is hit above the limit `single` of its column; above `pair`, if one of its 8 neighbours is above
-    its own `pair`; and above `track`, if a neighbour is hit. Returns how many hits there are now; those that
-    `hits` (2, most) has no place for are marked as well.
+    Limits are those of pixels (y, x), or of columns (1, x). A pixel is hit above its limit `single`; above
+    `pair`, if one of its 8 neighbours is above its own `pair`; and above `track`, if a neighbour is hit.
+    Returns how many hits there are now; those that `hits` (2, most) has no place for are marked as well.
     """
     rows, columns = signal.shape
     most = hits.shape[1]
+    own = 1 if single.shape[0] > 1 else 0
     first = count
     for i in range(y.size):
         b, a = y[i], x[i]
         if mask[b, a] == HIT:
             continue
         value = signal[b, a]
-        hit = value > single[a]
-        if not hit and value > pair[a]:
+        hit = value > single[own * b, a]
+        if not hit and value > pair[own * b, a]:
             for q in range(max(b - 1, 0), min(b + 2, rows)):
                 for p in range(max(a - 1, 0), min(a + 2, columns)):
-                    if (q != b or p != a) and signal[q, p] > pair[p]:
+                    if (q != b or p != a) and signal[q, p] > pair[own * q, p]:
                         hit = True
         if hit and count < most:
             mask[b, a] = HIT
@@ -92,7 +93,7 @@ def mark_hits(
         first += 1
         for q in range(max(b - 1, 0), min(b + 2, rows)):
             for p in range(max(a - 1, 0), min(a + 2, columns)):
-                if mask[q, p] != HIT and signal[q, p] > track[p] and count < most:
+                if mask[q, p] != HIT and signal[q, p] > track[own * q, p] and count < most:
                     mask[q, p] = HIT
                     hits[0, count], hits[1, count] = q, p
                     count += 1

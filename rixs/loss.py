@@ -100,27 +100,16 @@ def loss_window(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
     """
     import xarray as xr
 
-    energy, emission = rmap["excitation_energy"].values, rmap["emission_energy"].values
+    energy = rmap["excitation_energy"].values
     if not energy[0] <= lo < hi <= energy[-1]:
         raise ConfigError(
             f"window {lo} to {hi} eV", f"is not within the map's {energy[0]:.3f} to {energy[-1]:.3f} eV"
         )
     weights = integration_weights(energy, lo, hi)
     used = np.flatnonzero(weights)
-    edges = bin_edges(emission)
-    at_line = int(np.argmin(np.abs(emission - (lo + hi) / 2)))
-    step = float(np.diff(edges)[at_line])
-    first = np.ceil(max(energy[i] - edges[-1] for i in used) / step)
-    last = np.floor(min(energy[i] - edges[0] for i in used) / step)
-    borders = step * np.arange(first, last + 1)
-    total, variance = np.zeros(borders.size - 1), np.zeros(borders.size - 1)
-    width = np.diff(edges)
-    for i in used:
-        overlap = _overlap(energy[i] - edges[::-1], borders)[:, ::-1]
-        total += weights[i] * (overlap @ rmap["intensity"].values[i]) / step
-        if "intensity_errors" in rmap:
-            share = rmap["intensity_errors"].values[i] ** 2 * width
-            variance += weights[i] ** 2 * (overlap @ share) / step**2
+    borders = _borders(rmap, used, (lo + hi) / 2, whole=True)
+    values, variances = _rebinned(rmap, used, borders)
+    total = weights[used] @ values
     units = f"{rmap['intensity'].attrs['units']}*eV".replace("/eV*eV", "")
     cut = xr.Dataset(
         {"intensity": ("energy_loss", total, {"units": units})},
@@ -133,8 +122,62 @@ def loss_window(rmap: xr.Dataset, lo: float, hi: float) -> xr.Dataset:
         },
     )
     if "intensity_errors" in rmap:
-        cut["intensity_errors"] = ("energy_loss", np.sqrt(variance))
+        cut["intensity_errors"] = ("energy_loss", np.sqrt(weights[used] ** 2 @ variances))
     return cut.isel(energy_loss=np.flatnonzero(np.isfinite(total)))
+
+
+@provenance.step("rixs.loss_map", returns="rixs.loss_map")
+def loss_map(rmap: xr.Dataset, step: float | None = None) -> xr.Dataset:
+    """Put a map on a common axis of energy loss: what runs along the elastic line stands upright.
+
+    Parameters
+    ----------
+    rmap
+        Kind ``rixs.map``.
+    step
+        Width of the bins (eV), of which one is centred at zero; that of a pixel in the middle of the elastic
+        line where not given.
+
+    Returns
+    -------
+    Dataset
+        ``intensity`` (excitation_energy, energy_loss), ascending, per eV; ``emission_energy`` is that of each
+        bin. Pixels are shared among bins as in `loss_window`, and so are their variances. A bin that a point
+        does not cover is NaN there. Axes may be off together, the energy loss is not: a correction of the
+        excitation energies moves both.
+
+    Raises
+    ------
+    ConfigError
+        The step is not positive.
+    """
+    import xarray as xr
+
+    if step is not None and not step > 0:
+        raise ConfigError(f"step {step:g} eV", "is not positive")
+    energy = rmap["excitation_energy"].values
+    points = np.arange(energy.size)
+    borders = _borders(rmap, points, float(energy.mean()), whole=False, step=step)
+    values, variances = _rebinned(rmap, points, borders)
+    covered = np.flatnonzero(np.isfinite(values).any(axis=0))
+    loss = (borders[1:] + borders[:-1]) / 2
+    dims = ("excitation_energy", "energy_loss")
+    result = xr.Dataset(
+        {"intensity": (dims, values, rmap["intensity"].attrs)},
+        coords={
+            **{
+                name: coord
+                for name, coord in rmap.coords.items()
+                if coord.dims in (("excitation_energy",), ())
+            },
+            "energy_loss": loss,
+            "emission_energy": (dims, energy[:, None] - loss),
+        },
+        attrs={key: value for key, value in rmap.attrs.items() if key not in ("kind", "history")},
+    )
+    if "intensity_errors" in rmap:
+        result["intensity_errors"] = (dims, np.sqrt(variances))
+    return result.isel(energy_loss=slice(covered[0], covered[-1] + 1))
 
 
 def fit_low_loss(cut: xr.Dataset, degree: int) -> LossFit:
@@ -229,6 +272,45 @@ def _derivatives(x: Array, p: Array, rest: bool = False) -> Array:
         move[i] = 1e-4 * (max(abs(float(p[0])), 1e-12) if i in (0, 3) or i > 6 else 1.0)
         columns.append((_model(x, p + move, rest) - _model(x, p - move, rest)) / (2 * move[i]))
     return np.array(columns).T
+
+
+def _borders(
+    rmap: xr.Dataset, points: np.ndarray[Any, Any], at: float, whole: bool, step: float | None = None
+) -> Array:
+    """Return borders of bins of energy loss; of a map (not `whole`), one bin is centred at zero.
+
+    As wide as the pixel at the emission energy `at` where no `step` is given; over what all `points` cover if
+    `whole`, else over what any does.
+    """
+    edges = bin_edges(rmap["emission_energy"].values)
+    energy = rmap["excitation_energy"].values[points]
+    if step is None:
+        step = float(np.diff(edges)[int(np.argmin(np.abs(rmap["emission_energy"].values - at)))])
+    if whole:
+        first = np.ceil((energy.max() - edges[-1]) / step)
+        last = np.floor((energy.min() - edges[0]) / step)
+        return np.asarray(step * np.arange(first, last + 1))
+    first = np.floor((energy.min() - edges[-1]) / step)
+    last = np.ceil((energy.max() - edges[0]) / step)
+    return np.asarray(step * (np.arange(first, last + 1) + 0.5))
+
+
+def _rebinned(rmap: xr.Dataset, points: np.ndarray[Any, Any], borders: Array) -> tuple[Array, Array]:
+    """Return intensity and variance (point, bin) of `points` in bins of loss; NaN where not covered."""
+    edges = bin_edges(rmap["emission_energy"].values)
+    width, step = np.diff(edges), np.diff(borders)
+    values = np.full((points.size, step.size), np.nan)
+    variances = values.copy()
+    for row, i in enumerate(points):
+        overlap = _overlap(rmap["excitation_energy"].values[i] - edges[::-1], borders)[:, ::-1]
+        intensity = rmap["intensity"].values[i]
+        seen = np.isfinite(intensity)
+        covered = overlap[:, seen].sum(axis=1) > (1 - 1e-9) * step
+        values[row] = np.where(covered, overlap[:, seen] @ intensity[seen] / step, np.nan)
+        if "intensity_errors" in rmap:
+            share = rmap["intensity_errors"].values[i, seen] ** 2 * width[seen]
+            variances[row] = np.where(covered, overlap[:, seen] @ share / step**2, np.nan)
+    return values, variances
 
 
 def _overlap(edges: Array, borders: Array) -> Array:

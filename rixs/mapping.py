@@ -15,7 +15,7 @@ from beamline import provenance
 from beamline.errors import SchemaError
 from beamline.model import MASK
 from calibration.excitation import CORRECTION, corrected_energies
-from rixs.repeats import FLAGS, compare
+from rixs.repeats import FLAGS, compare, same_points
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Indices = np.ndarray[Any, np.dtype[np.intp]]
-
-SAME_POINT = 0.03
-"""Excitation energies (eV) closer than this are one point; read-backs of repeats differ by 0.015."""
 
 
 @provenance.step("rixs.make_map", returns="rixs.map")
@@ -79,7 +76,7 @@ def make_map(spectra: xr.Dataset, emission: EmissionAxis, excitation: Shift | No
         raise SchemaError("spectra", "hold no point with flux", "look at i0")
     columns = np.flatnonzero(np.isfinite(intensity[seen]).any(axis=0))
     columns = columns[np.argsort(axis[columns])]
-    groups = _points(stated, seen)
+    groups = same_points(stated, seen)
     weights = spectra["i0"].values.astype(float)
 
     def combine(values: Array) -> Array:
@@ -189,15 +186,3 @@ def _span(spectra: xr.Dataset, groups: list[Indices]) -> dict[str, Any]:
             {"units": "s", "long_name": "from the first start to the last end of an exposure"},
         ),
     }
-
-
-def _points(energy: Array, seen: np.ndarray[Any, np.dtype[np.bool_]]) -> list[Indices]:
-    """Return the frames of every point, in order of energy."""
-    order = np.flatnonzero(seen)[np.argsort(energy[seen], kind="stable")]
-    groups: list[list[int]] = []
-    for i in order:
-        if groups and energy[i] - energy[groups[-1][0]] < SAME_POINT:
-            groups[-1].append(int(i))
-        else:
-            groups.append([int(i)])
-    return [np.array(group, dtype=np.intp) for group in groups]

@@ -41,6 +41,7 @@ window = [530.6, 531.8]               # excitation energies integrated, eV
 # gain = "gain.json"                  # by default from the scan's own images
 # dark = "dark.json"                  # where the images still have their background
 # clip = "clip.json"                  # of images clipped at zero; by default from the scan's own images
+# pre_edge = 528.5                    # spectra below are background, but for their elastic lines
 # channels = ["cycler"]               # what these were at each point; needs the two lines below
 # stamp = "start"                     # moment of the exposure the scan's times stand for
 # exposure = 300                      # of a point, s
@@ -78,6 +79,11 @@ class RixsMeasurement(MeasurementConfig):
     clip: InputFile | None = Field(
         default=None,
         description="Saved model of images clipped at zero; by default from the scan's own images.",
+    )
+    pre_edge: float | None = Field(
+        default=None,
+        description="Subtract the mean of the spectra below this excitation energy (eV), without their "
+        "elastic lines. By default nothing.",
     )
 
     stamp: Literal["start", "middle", "end"] | None = Field(
@@ -150,10 +156,11 @@ def recipe(name: str, measurement: RixsMeasurement, folder: Path) -> Recipe:
     from rixs.chain import reduce
 
     files = tuple(find_files(measurement.files, folder))
+    background = {} if measurement.pre_edge is None else {"pre_edge": measurement.pre_edge}
     channels = (Step(require_time, {"key": name.replace("/", ".")}),) if measurement.channels else ()
     steps = (
         *channels,
-        Step(reduce, measurement.calibrations()),
+        Step(reduce, {**measurement.calibrations(), **background}),
         Step(with_window, {"limits": measurement.window, "state": measurement.state}),
     )
     if len(files) == 1:

@@ -24,6 +24,9 @@ BIN = 8
 CHANCE = 1e-3
 """Repeats that differ so much by no better chance have changed."""
 
+SAME_POINT = 0.03
+"""Excitation energies (eV) closer than this are one point; read-backs of repeats differ by 0.015."""
+
 CHANGED, WITH_DOSE = 1, 2
 FLAGS = {"flag_masks": [CHANGED, WITH_DOSE], "flag_meanings": "changed changed_with_dose"}
 
@@ -66,6 +69,18 @@ def compare(intensity: Array, errors: Array, dose: Array) -> tuple[float, int]:
         along = float((((weight * centred * off).sum(axis=0)[moved]) ** 2 / leverage[moved]).sum())
         flags |= WITH_DOSE * bool(chi2.sf(along, int(moved.sum())) < CHANCE)
     return misfit / freedom, flags
+
+
+def same_points(energy: Array, seen: np.ndarray[Any, np.dtype[np.bool_]]) -> list[Indices]:
+    """Return the frames of every point, in order of energy."""
+    order = np.flatnonzero(seen)[np.argsort(energy[seen], kind="stable")]
+    groups: list[list[int]] = []
+    for i in order:
+        if groups and energy[i] - energy[groups[-1][0]] < SAME_POINT:
+            groups[-1].append(int(i))
+        else:
+            groups.append([int(i)])
+    return [np.array(group, dtype=np.intp) for group in groups]
 
 
 def _binned(values: Array) -> Array:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-SPIKE, SATURATED = 1, 2
-FLAGS = {"flag_masks": [SPIKE, SATURATED], "flag_meanings": "spike saturated"}
+SPIKE, SATURATED, OUTLIER = 1, 2, 4
+FLAGS = {"flag_masks": [SPIKE, SATURATED, OUTLIER], "flag_meanings": "spike saturated outlier"}
 
 LOSS = 2e-4
 """Part of the light of a column that may be taken for spikes, for single pixels and for pairs."""
@@ -50,6 +50,7 @@ LABELS = {
     "spike_charge": ("charge of spikes removed, above that of their columns", "ADU"),
     "photon_loss": ("expected part of the photons' charge that was taken for spikes", ""),
     "saturated_pixels": ("saturated pixels", ""),
+    "outlier_pixels": ("pixels above what the other exposures of the point allow", ""),
 }
 """What is known of every frame: long name and units."""
 
@@ -65,9 +66,10 @@ class Spikes:
     spike_charge: float
     photon_loss: float
     saturated_pixels: int
+    outlier_pixels: int = 0
 
     def mask(self, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Return the mask (y, x): `SPIKE`, `SATURATED`."""
+        """Return the mask (y, x): `SPIKE`, `SATURATED`, `OUTLIER`."""
         mask = np.zeros(shape, np.uint8)
         mask[self.y, self.x] = self.flags
         return mask
@@ -154,7 +156,7 @@ def find_spikes(
     for _ in range(6):
         rate = _rate_limit(charge / gain.gain, live)
         single, pair, track = (
-            gain.offset + (n + 0.5) * gain.gain + 5 * gain.read_noise for n in _limits(rate, loss)
+            gain.offset + (n + 0.5) * gain.gain + 5 * gain.read_noise for n in limits(rate[None], loss)
         )
         now = frame_kernels.mark_hits(signal, y, x, single, pair, track, mask, hits, count)
         if now == count:
@@ -174,7 +176,7 @@ def find_spikes(
         full = _brighter(signal, np.nextafter(saturated_at, 0))
         saturated = full[0].size
         mask[full] |= SATURATED
-    expected = float((charge * _expected_loss(rate, loss)).sum() / max(charge.sum(), gain.gain))
+    expected = float((charge * expected_loss(rate, loss)).sum() / max(charge.sum(), gain.gain))
     flagged = _brighter(mask, 0.5)
     return Spikes(*flagged, mask[flagged], count, excess, expected, saturated)
 
@@ -227,14 +229,14 @@ def _table(loss: float) -> tuple[Array, Array, Array, Array]:
     return single, pair, track, cost
 
 
-def _limits(rate: Array, loss: float) -> tuple[Array, Array, Array]:
+def limits(rate: Array, loss: float) -> tuple[Array, Array, Array]:
     """Return the limits of single pixels, pairs and tracks in photons, at rates rounded up."""
     at = np.minimum(np.searchsorted(_RATES, rate), _RATES.size - 1)
     single, pair, track, _ = _table(loss)
     return single[at], pair[at], track[at]
 
 
-def _expected_loss(rate: Array, loss: float) -> Array:
+def expected_loss(rate: Array, loss: float) -> Array:
     """Return the part of the light that the limits at these rates cost."""
     at = np.minimum(np.searchsorted(_RATES, rate), _RATES.size - 1)
     return _table(loss)[3][at]

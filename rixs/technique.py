@@ -12,6 +12,7 @@ TECHNIQUE = Technique(
     template="rixs.measurement:TEMPLATE",
     figures={
         "rixs.map": "rixs.figures:overview",
+        "rixs.loss_map": "rixs.figures:loss_view",
         "rixs.cut": "rixs.figures:cut",
         "rixs.feature": "rixs.figures:feature",
         "rixs.comparison": "rixs.states:comparison",
@@ -20,8 +21,10 @@ TECHNIQUE = Technique(
     commands={
         "rixs": "rixs.cli:rixs",
         "window": "rixs.cli:window",
+        "rixs-loss": "rixs.cli:loss",
         "rixs-compare": "rixs.cli_states:rixs_compare",
         "calibrate excitation": "calibration.cli:excitation",
+        "calibrate emission": "rixs.cli:calibrate_emission",
     },
     demo="rixs.demo:run",
     compare="rixs.demo:compare",

@@ -26,6 +26,7 @@ SIGNALS = {
     "images": "counts",
     "rixs.spectra": "intensity",
     "rixs.map": "intensity",
+    "rixs.loss_map": "intensity",
     "rixs.cut": "intensity",
     "rixs.feature": "area",
     "rixs.comparison": "area",

@@ -63,7 +63,17 @@ def test_channels_show_the_first_that_holds_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["rixs.spectra", "rixs.map", "rixs.cut", "xrd.peaks", "xrd.series", "xas.scans", "xas.exafs"]
+    "kind",
+    [
+        "rixs.spectra",
+        "rixs.map",
+        "rixs.loss_map",
+        "rixs.cut",
+        "xrd.peaks",
+        "xrd.series",
+        "xas.scans",
+        "xas.exafs",
+    ],
 )
 def test_every_kind_is_plotted(kind: str, tmp_path: Path) -> None:
     beamline.save(of_kind(kind), tmp_path / "x.nc")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from rixs import frame_kernels as kernels
 
@@ -30,7 +31,8 @@ def test_profiles_hold_what_is_above_the_gate() -> None:
     np.testing.assert_array_equal(profiles, [[0, 60], [70, 0]])
 
 
-def test_pairs_and_tracks_are_hit_below_the_limit_of_one() -> None:
+@pytest.mark.parametrize("rows", [1, 5])
+def test_pairs_and_tracks_are_hit_below_the_limit_of_one(rows: int) -> None:
     signal = np.zeros((5, 8))
     signal[2, 1] = 10.0  # alone above the limit
     signal[1, 4] = signal[2, 5] = 6.0  # a pair
@@ -39,7 +41,7 @@ def test_pairs_and_tracks_are_hit_below_the_limit_of_one() -> None:
     mask = np.zeros(signal.shape, np.uint8)
     y, x = np.nonzero(signal)
     hits = np.zeros((2, 20), np.int64)
-    limits = (np.full(8, 9.0), np.full(8, 5.0), np.full(8, 3.0))
+    limits = (np.full((rows, 8), 9.0), np.full((rows, 8), 5.0), np.full((rows, 8), 3.0))
     count = kernels.mark_hits.py_func(signal, y, x, *limits, mask, hits, 0)
     assert count == 4
     assert {tuple(hit) for hit in hits[:, :4].T} == {(2, 1), (1, 4), (2, 5), (3, 6)}

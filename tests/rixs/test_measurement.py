@@ -12,6 +12,7 @@ import beamline
 import rixs
 from beamline.cli import main
 from beamline.errors import CalibrationError, ConfigError, SchemaError
+from calibration.excitation import Shift
 from calibration.gain import Gain
 from rixs import simulate
 from rixs.cli import rixs as rixs_command
@@ -137,6 +138,34 @@ def test_the_command_says_what_a_map_was_made_with(
         assert document[name]["value"] == pytest.approx(truth, rel=0.1)
         assert document[name]["error"] > 0
     assert {"emission_axis_chi2", "curvature", "elastic_lines"} <= set(document)
+
+
+def test_a_saved_emission_axis_is_the_one_a_map_makes_itself(
+    beamtime: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans = [str(path) for path in sorted(beamtime.glob("CCD Scan */*-AI.txt"))]
+    shift = Shift(value=0.2, error=0.01, reference=531.0, position=530.8)
+    shift.save(tmp_path / "shift.json")
+    correction = ["--excitation", str(tmp_path / "shift.json")]
+    axis = tmp_path / "axis.json"
+    assert main(["--json", "calibrate", "emission", *scans, *correction, "-o", str(axis)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["excitation_shift"] == 0.2
+    for name, options in (("own", []), ("saved", ["--emission", str(axis)])):
+        assert main(["rixs", *scans, *correction, *options, "-o", str(tmp_path / f"{name}.nc")]) == 0
+    own, saved = (beamline.open(tmp_path / f"{name}.nc") for name in ("own", "saved"))
+    xr.testing.assert_equal(own, saved)
+    assert own.attrs["calibrations"] == saved.attrs["calibrations"]
+
+
+def test_two_points_make_no_emission_axis(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    instrument = simulate.Spectrograph(clipped=True)
+    images = simulate.scan(energies=np.array([527.0, 527.4]), spectrograph=instrument, flux=3e8)
+    scan = simulate.write_scan(tmp_path / "CCD Scan 1", images)
+    code = main(["calibrate", "emission", str(scan), "-o", str(tmp_path / "axis.json")])
+    assert code == 1
+    assert "emission axis" in capsys.readouterr().err
+    assert not (tmp_path / "axis.json").exists()
 
 
 def test_a_file_that_is_no_scan_of_mrixs_is_named(tmp_path: Path) -> None:
