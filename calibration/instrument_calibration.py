@@ -25,6 +25,7 @@ from beamline.errors import CalibrationError, FitError
 from calibration.axial import SMALLEST, SMALLEST_EXACT, gsas2_rules
 from calibration.calibrants import find_calibrant
 from calibration.coarse_grid import tails
+from calibration.correlation import inflation
 from calibration.instrument import Axial, Instrument
 from calibration.profiles import EXACT, accumulate
 
@@ -129,7 +130,7 @@ def calibrate(
         raise CalibrationError("background", f"has {background} terms", "it has 1 at least")
     if axial not in ("gsas2", "exact"):
         raise CalibrationError("axial", f"is {axial!r}", "it is gsas2 or exact")
-    data, stated, inflation = _pattern(pattern, limits)
+    data, stated, shared = _pattern(pattern, limits)
     wavelength = stated if wavelength is None else wavelength
     if wavelength is None or not (math.isfinite(wavelength) and 0.005 < wavelength < 50):
         raise CalibrationError("wavelength", f"is {wavelength} angstrom", "give wavelength in angstrom")
@@ -169,7 +170,7 @@ def calibrate(
             f"fits no profile (residual {residual:.0%}, reduced chi² {chi2:.0f})",
             "check calibrant, wavelength and geometry, or narrow the limits",
         )
-    covariance = covariance * max(1.0, chi2) * inflation
+    covariance = covariance * max(1.0, chi2) * shared
     if size is not None:
         values, covariance = _without_size(values, covariance, names, size, size_error, wavelength)
     shape: dict[str, Any] = dict(values)
@@ -206,11 +207,12 @@ def _pattern(pattern: xr.Dataset, limits: tuple[float, float] | None) -> tuple[_
         good &= (x >= limits[0]) & (x <= limits[1])
     if good.sum() < 100:
         raise CalibrationError("pattern", f"has {good.sum()} points to fit", "check the limits")
-    inflation = 1.0
-    if "correlation" in one:
-        inflation = float(np.clip(1 + 2 * np.nanmedian(one["correlation"].values[good]), 1.0, 5.0))
     stated = pattern.attrs.get("wavelength")
-    return _Pattern(x[good], y[good], sigma[good]), None if stated is None else float(stated), inflation
+    return (
+        _Pattern(x[good], y[good], sigma[good]),
+        None if stated is None else float(stated),
+        inflation(one, good),
+    )
 
 
 def _between(data: _Pattern, bragg: Array, inside: Array) -> _Pattern:

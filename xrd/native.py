@@ -68,6 +68,7 @@ def _part(observations: Observations, first: int, last: int) -> Observations:
         observations.used,
         observations.polarization_corrected,
         observations.names[first:last],
+        observations.inflation,
     )
 
 
@@ -316,9 +317,8 @@ class _Chain:
         restraints = len(self.model.restraints)
         free = points + restraints - self.calculator.count
         gof2 = (solution.chi2 + solution.penalty) / max(free, 1)
-        inner = solution.covariance[:count, :count] + self._instrument_part(solution, root) / max(
-            gof2, 1e-300
-        )
+        counting = self.observations.inflation * solution.covariance[:count, :count]
+        inner = counting + self._instrument_part(solution, root) / max(gof2, 1e-300)
         for i in held:
             inner[i, :] = inner[:, i] = 0.0
         limits = self._limits(solution, inner, gof2, held)

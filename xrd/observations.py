@@ -10,6 +10,7 @@ import xarray as xr
 
 from beamline import model as data_model
 from beamline.errors import CalibrationError, FitError
+from calibration.correlation import inflation
 from xrd.models import Model
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -31,6 +32,8 @@ class Observations:
         The patterns were corrected, so that the model must not polarise.
     names
         What each frame is called in messages.
+    inflation
+        By how much correlated neighbours enlarge the variances of what is fitted (`calibration.correlation`).
     """
 
     two_theta: Floats
@@ -39,6 +42,7 @@ class Observations:
     used: np.ndarray[Any, np.dtype[np.bool_]]
     polarization_corrected: bool
     names: tuple[str, ...]
+    inflation: float = 1.0
 
 
 def observations(patterns: xr.Dataset, model: Model) -> Observations:
@@ -96,6 +100,7 @@ def observations(patterns: xr.Dataset, model: Model) -> Observations:
         used,
         bool(patterns.attrs.get("polarization_corrected", 0)),
         names,
+        inflation(frames, used),
     )
 
 
