@@ -1,8 +1,9 @@
 """What the correlation of neighbouring points does to the errors of a fit.
 
-Points of a pattern whose pixels were split between bins have the right errors one by one, but neighbours share
-events. A least-squares fit that takes them for independent finds the right values, with variances that are too
-small: by 1 + 2ρ where only next neighbours are correlated, by ρ, and the profile is wide compared with a bin.
+Points of a pattern whose pixels were split between bins have the right errors one by one, but neighbours
+share events. A least-squares fit that takes them for independent finds the right values, with variances that
+are too small: by 1 + 2ρ where only next neighbours are correlated, by ρ, and a peak is wide compared with a
+bin.
 """
 
 from __future__ import annotations

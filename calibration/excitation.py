@@ -108,7 +108,7 @@ def calibrate(
     errors = scan["mu_errors"].values if "mu_errors" in scan else None
     top, fwhm = _first_peak(energy, mu)
     off = reference - energy[top]
-    if abs(off) > largest:
+    if not abs(off) <= largest:
         raise CalibrationError(
             "reference scan",
             f"has its first main peak at {energy[top]:.2f} eV, {abs(off):.1f} eV from {reference:g} eV",

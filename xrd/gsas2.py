@@ -136,7 +136,7 @@ def _fit(job: Job, found: dict[str, Any], arrays: dict[str, Floats], options: Op
         values, covariance = job.found(arrays)
     except FitError as error:
         return _failed(job, error.problem)
-    covariance = covariance / found["gof"] ** 2
+    covariance = job.observations.inflation * covariance / found["gof"] ** 2
     if not np.isfinite([*values, *covariance.ravel(), found["chi2"]]).all():
         return _failed(job, "GSAS-II gave no finite numbers")
     status, message = _status(job, found, values, np.diag(covariance))
