@@ -97,7 +97,7 @@ def test_a_scan_with_its_darks_is_reduced() -> None:
 
 def test_columns_have_the_noise_they_scatter_by() -> None:
     """Columns of 2 to 8 ADU, detector-wide 4: errors follow, and where all are alike they are alike."""
-    # Columns of half the noise come out 7 % high: drawn towards the others, as 39 degrees of freedom leave open
+    # Columns of half the noise come out 7 % high: drawn towards the others, as 39 degrees of freedom allow
     # (4 %), and with a fixed pattern that is known, and so subtracted, in part only.
     rng = np.random.default_rng(4)
     noise = np.repeat([2.0, 4.0, 8.0], 120)
