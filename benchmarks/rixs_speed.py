@@ -94,7 +94,7 @@ def reduce_stack(path: Path) -> xr.Dataset:
 
 def brixs_map(path: Path) -> Any:
     """Make a map of the stack with brixs: curvature by cross-correlation, rows rolled, columns summed."""
-    import brixs  # type: ignore[import-untyped]
+    import brixs
 
     with warnings.catch_warnings(), h5py.File(path) as file:
         warnings.simplefilter("ignore")
