@@ -16,5 +16,9 @@ R = TypeVar("R")
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function when it is first called; sums may be reordered, so NaN must be kept out."""
-    return cast("Callable[P, R]", numba.njit(cache=True, fastmath=True, error_model="numpy")(function))
+    """Compile a function when it is first called.
+
+    Sums keep their order: were they free to be reordered, the last bit would depend on what else had been
+    compiled when, and a series refined by several processes would not be that of one.
+    """
+    return cast("Callable[P, R]", numba.njit(cache=True, error_model="numpy")(function))
