@@ -214,7 +214,7 @@ def cold(data: Path) -> Iterator[Measured]:
 
 
 _TRUE = ("soc", "a_spinel", "c_mean")
-_SAME = "GSAS-II, stored; the same variables"
+_SAME = "GSAS-II, stored"
 
 
 def _apart(name: str, off: Array, errors: xr.DataArray) -> Measured:
